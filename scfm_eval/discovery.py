@@ -1,0 +1,128 @@
+"""From a name, a FILE:OBJECT or a file of embeddings to a class; from a name or an .h5ad to a Dataset."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import sys
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from scfm_eval.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from scfm_eval.datasets.dataset import Dataset
+
+_EMBEDDINGS = (".h5ad", ".npz", ".npy", ".parquet")
+
+
+def model_names() -> list[str]:
+    """Return the names of all installed models, baselines and controls, without importing them."""
+    return sorted(entry_points(group="scfm_eval.models").names)
+
+
+def dataset_names() -> list[str]:
+    """Return the names of all installed dataset declarations, without importing them."""
+    return sorted(entry_points(group="scfm_eval.datasets").names)
+
+
+def find_model(spec: str) -> type:
+    """Return the class that ``spec`` names.
+
+    Parameters
+    ----------
+    spec
+        An installed name; ``FILE.py:Class``; or stored embeddings: ``FILE.h5ad:key``, ``.npz``, ``.npy``, ``.parquet``.
+
+    Raises
+    ------
+    InvalidInputError
+        If there is none; the nearest names are offered.
+    """
+    path, _, attribute = spec.partition(":")
+    if path.endswith(".py"):
+        return _class_in(path, attribute)
+    if path.endswith(_EMBEDDINGS):
+        from scfm_eval.models.stored import stored_embedding
+
+        return stored_embedding(spec)
+    found: type = _installed(spec, kind="model")
+    return found
+
+
+def find_dataset(spec: str) -> Dataset:
+    """Return the declaration that ``spec`` names: an installed name, ``FILE.py:OBJECT``, or ``FILE.h5ad:label=…,batch=…``.
+
+    Raises
+    ------
+    InvalidInputError
+        If there is none, or the file cannot be read; the nearest names are offered.
+    """
+    path, _, attribute = spec.partition(":")
+    if path.endswith(".py"):
+        declared: Dataset = getattr(_module(path, asked=f"dataset {spec}"), attribute)
+        return declared
+    if path.endswith(".h5ad"):
+        from scfm_eval.datasets.files import dataset_from_spec
+
+        return dataset_from_spec(spec)
+    found: Dataset = _installed(spec, kind="dataset")
+    return found
+
+
+def _installed(name: str, *, kind: str) -> Any:
+    group = f"scfm_eval.{kind}s"
+    for entry in entry_points(group=group, name=name):
+        return _loaded(entry, kind=kind)
+    names = sorted(entry_points(group=group).names)
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.4) or names
+    raise InvalidInputError(
+        asked=f"{kind} {name!r}",
+        found=f"no {kind} of that name; the nearest: {', '.join(near)}",
+        remedy=f"give one of these, or a file (`scfm-eval list` prints every {kind})",
+    )
+
+
+def _loaded(entry: EntryPoint, *, kind: str) -> Any:
+    try:
+        return entry.load()
+    except (ImportError, AttributeError) as error:
+        raise InvalidInputError(
+            asked=f"{kind} {entry.name!r}",
+            found=f"{entry.value} cannot be imported: {error}",
+            remedy="install what it needs, or reinstall the package that declares it",
+        ) from error
+
+
+def _class_in(path: str, attribute: str) -> type:
+    asked = f"model {path}:{attribute}"
+    module = _module(path, asked=asked)
+    found = getattr(module, attribute, None)
+    if isinstance(found, type):
+        return found
+    classes = [name for name, value in vars(module).items() if isinstance(value, type)]
+    raise InvalidInputError(
+        asked=asked, found=f"no such class; the file has {', '.join(classes) or 'none'}", remedy="give FILE.py:Class"
+    )
+
+
+def _module(path: str, *, asked: str) -> ModuleType:
+    place = Path(path)
+    if not place.exists():
+        raise InvalidInputError(
+            asked=asked, found=f"no file {path}", remedy="give the path of a Python file that is there"
+        )
+    spec = importlib.util.spec_from_file_location(f"scfm_eval_user_{place.stem}", place)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise InvalidInputError(
+            asked=asked, found=f"{path} fails to import: {error!r}", remedy="run it with python first and mend it"
+        ) from error
+    return module

@@ -1,0 +1,26 @@
+"""The one way in which the suite refuses something: what was asked, what was found, what to do."""
+
+
+class InvalidInputError(ValueError):
+    """Something the user gave cannot be used.
+
+    Parameters
+    ----------
+    asked
+        What was asked for, e.g. ``"dataset my.h5ad with raw counts in X"``.
+    found
+        What was found instead.
+    remedy
+        What to do about it.
+    """
+
+    def __init__(self, *, asked: str, found: str, remedy: str) -> None:
+        super().__init__(f"asked: {asked}\nfound: {found}\nto do: {remedy}")
+        self.asked, self.found, self.remedy = asked, found, remedy
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (type(self), self.asked, self.found, self.remedy))
+
+
+def _rebuild(cls: type[InvalidInputError], asked: str, found: str, remedy: str) -> InvalidInputError:
+    return cls(asked=asked, found=found, remedy=remedy)

@@ -1,0 +1,124 @@
+"""What a model can do, as method-only protocols, and the card that its class carries.
+
+An adapter is one class in one file with the methods of the capabilities that it has. It is handed a *view*: an
+``AnnData`` with raw integer counts in ``X`` (CSR, float32), ``var_names`` in the model's own gene namespace and, where
+the dataset has batches, ``obs["batch"]`` (categorical). Nothing else is in it, so that no label can leak.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from anndata import AnnData
+from numpy.typing import NDArray
+
+Role = Literal["model", "baseline", "control"]
+GeneIds = Literal["symbol", "ensembl"]
+
+
+class Embedder(Protocol):
+    """Turns cells into vectors."""
+
+    def embed(self, cells: AnnData) -> NDArray[np.float32]:
+        """Return one finite row per cell, ``(n_cells, d)``, in the order of ``cells.obs_names``.
+
+        ``cells`` is never changed, and a cell's row never depends on which other cells are in the call.
+        """
+        ...
+
+
+class LayerEmbedder(Protocol):
+    """Turns cells into one vector per layer."""
+
+    def embed_layers(self, cells: AnnData) -> list[NDArray[np.float32]]:
+        """Return one array ``(n_cells, d)`` per layer, the input embedding first."""
+        ...
+
+
+class Trainable(Protocol):
+    """Learns from the cells of the dataset itself before it embeds; sees training cells only."""
+
+    def fit(self, cells: AnnData) -> None:
+        """Learn from ``cells``; a later :meth:`Embedder.embed` may hold cells that were not among them."""
+        ...
+
+
+class LabelTrainable(Protocol):
+    """Learns from the labels of the training cells too."""
+
+    def fit_with_labels(self, cells: AnnData, *, labels: NDArray[np.str_]) -> None:
+        """Learn from ``cells`` and their ``labels`` ``(n_cells,)``; both are of the training fold."""
+        ...
+
+
+class VocabularyReader(Protocol):
+    """Knows which genes its weights can read before the weights are loaded."""
+
+    @classmethod
+    def vocabulary(cls, weights: Path) -> Collection[str]:
+        """Return the gene ids, in the class's ``gene_ids`` namespace, that the weights folder names."""
+        ...
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a model's class says about itself; every entry is a class attribute of the same name.
+
+    Parameters
+    ----------
+    name
+        Name in reports, claims and ``-k``.
+    role
+        ``"model"``, ``"baseline"`` or ``"control"``.
+    revision
+        Pinned revision of the weights, or the version of the method.
+    licence
+        Licence of the code and of the weights.
+    citation
+        DOI.
+    gene_ids
+        Namespace of the genes that it reads; ``None`` takes the dataset's own.
+    needs
+        Dataset keys without which it means nothing, e.g. ``("batch",)``.
+    sees
+        Keys that are put into the view beside the batch; only a control may see ``"label"``.
+    trained_here
+        Whether the method learns from the dataset itself.
+    pretrained_on
+        Names of datasets that its pretraining saw.
+    in_default_run
+        Whether it runs when no model is named.
+    """
+
+    name: str
+    role: Role = "model"
+    revision: str = ""
+    licence: str = "not stated"
+    citation: str = ""
+    gene_ids: GeneIds | None = None
+    needs: tuple[str, ...] = ()
+    sees: tuple[str, ...] = ()
+    trained_here: bool = False
+    pretrained_on: tuple[str, ...] = ()
+    in_default_run: bool = True
+
+
+def card(model: type, *, name: str | None = None) -> Card:
+    """Return the card of a model class; what the class does not state has the defaults of :class:`Card`."""
+    stated: dict[str, Any] = {key: getattr(model, key) for key in Card.__dataclass_fields__ if hasattr(model, key)}
+    stated["name"] = name or stated.get("name") or model.__name__.lower()
+    made = Card(**stated)
+    if "label" in made.sees and made.role != "control":
+        raise TypeError(f"{made.name} asks to see the labels; only a control may: remove 'label' from its `sees`")
+    return made
+
+
+def missing_methods(model: type, capability: type) -> list[str]:
+    """Return the methods of ``capability`` that the class ``model`` does not have."""
+    wanted = [name for name, _ in inspect.getmembers(capability, inspect.isfunction) if not name.startswith("_")]
+    return [name for name in wanted if not callable(getattr(model, name, None))]

@@ -1,0 +1,332 @@
+"""The pytest plugin: options, which claims are asked of which model on which dataset, expected failures.
+
+Imports the standard library and pytest only; everything heavy is imported when a claim needs it.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+import tomllib
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from _pytest.mark.expression import Expression
+
+if TYPE_CHECKING:
+    from scfm_eval.datasets.dataset import Dataset
+    from scfm_eval.evaluate import Cells
+    from scfm_eval.models.protocols import Card
+    from scfm_eval.tasks.task import Task
+
+DEFAULT_DATASETS = ("pbmc68k_reduced", "synthetic_batches")
+"""What runs when no dataset is named: both come with the package."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the suite's options."""
+    group = parser.getgroup("scfm_eval", "single-cell foundation models")
+    group.addoption(
+        "--model",
+        action="append",
+        default=[],
+        metavar="MODEL",
+        help="installed name, FILE.py:Class, or stored embeddings (emb.h5ad:X_mine, .npz, .npy, .parquet); repeatable",
+    )
+    group.addoption(
+        "--dataset",
+        action="append",
+        default=[],
+        metavar="DATASET",
+        help=f"installed name, FILE.py:OBJECT, or my.h5ad:label=cell_type,batch=donor; repeatable; "
+        f"default {' and '.join(DEFAULT_DATASETS)}",
+    )
+    group.addoption(
+        "--weights",
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
+        help="local weights folder of a model; repeatable",
+    )
+    group.addoption("--report", default="reports/latest.json", metavar="PATH", help="where the JSON report is written")
+    group.addoption("--reference", default=None, metavar="PATH", help="report that scores must not fall behind")
+    group.addoption("--device", default="cpu", help="cpu, cuda or cuda:N")
+    group.addoption(
+        "--precision", default="float32", choices=("float32", "bfloat16", "float16"), help="precision of model weights"
+    )
+    group.addoption("--seeds", type=int, default=1, metavar="N", help="repeats of splits and trained baselines")
+    group.addoption("--offline", action="store_true", help="never download")
+
+
+@dataclass
+class Run:
+    """What this run is about; made once per process from the command line.
+
+    Parameters
+    ----------
+    config
+        The configuration of pytest.
+    """
+
+    config: pytest.Config
+    refusals: dict[str, list[str]] = field(default_factory=dict)
+    asks_models: bool = False
+    _cells: dict[int, Cells] = field(default_factory=dict)
+
+    @cached_property
+    def weights(self) -> dict[str, Path]:
+        """Local weights folder by model name."""
+        pairs = [pair.partition("=") for pair in self.config.getoption("--weights")]
+        wrong = [name for name, _, path in pairs if not path]
+        if wrong:
+            raise pytest.UsageError(f"--weights {wrong[0]}: give NAME=PATH, e.g. --weights geneformer=models/V2")
+        return {name: Path(path) for name, _, path in pairs}
+
+    @cached_property
+    def datasets(self) -> list[Dataset]:
+        """Declarations of the datasets."""
+        from scfm_eval.discovery import find_dataset
+
+        return [find_dataset(spec) for spec in self.config.getoption("--dataset") or DEFAULT_DATASETS]
+
+    def cells(self, index: int) -> Cells:
+        """Return the loaded dataset, read once per process."""
+        from scfm_eval.evaluate import Cells
+
+        if index not in self._cells:
+            dataset = self.datasets[index]
+            self._cells[index] = Cells(dataset, dataset.load(offline=self.config.getoption("--offline")))
+        return self._cells[index]
+
+    @cached_property
+    def installed(self) -> list[str]:
+        """Names of installed models, baselines and controls."""
+        from scfm_eval.discovery import model_names
+
+        return model_names()
+
+    @cached_property
+    def asked(self) -> dict[str, type]:
+        """The models that were asked for by name, through ``--model`` or ``-k``."""
+        from scfm_eval.discovery import find_model
+        from scfm_eval.models.protocols import card
+
+        classes = [find_model(spec) for spec in self.config.getoption("--model")]
+        named = {card(model).name: model for model in classes}
+        return named | {
+            name: find_model(name) for name in self.installed if name not in named and self._in_keywords(name)
+        }
+
+    def _in_keywords(self, name: str) -> bool:
+        """Whether ``-k`` names this model, and would select a test that carries its name and all others of the run."""
+        expression = self.config.getoption("keyword")
+        if not expression or name not in re.findall(r"[\w.+-]+", expression):
+            return False
+        return Expression.compile(expression).evaluate(lambda word, **_: word == name or word not in self.installed)
+
+    @cached_property
+    def models(self) -> dict[str, type]:
+        """The models that claims are asked of."""
+        if self.config.getoption("--model"):
+            return self.asked
+        return self.asked | self._at_hand()
+
+    def _at_hand(self) -> dict[str, type]:
+        from scfm_eval.discovery import find_model
+
+        classes = {name: find_model(name) for name in self.installed}
+        return {name: model for name, model in classes.items() if _comes_along(name, model, self.weights.get(name))}
+
+    def card(self, name: str) -> Card:
+        """Return the card of a model of this run, or of an installed one."""
+        from scfm_eval.discovery import find_model
+        from scfm_eval.models.protocols import card
+
+        model = self.models.get(name) or find_model(name)
+        return card(model, name=name)
+
+    def pairs(self, task: Task, rivals: Iterable[str]) -> list[Any]:
+        """Return one pytest parameter for each model and dataset of which the task can be asked."""
+        rivals = set(rivals)
+        return [
+            self._parameter(task, name, dataset, index)
+            for name in self.models
+            if self._is_claimed(name, rivals)
+            for index, dataset in enumerate(self.datasets)
+            if self.suits(task, dataset, rivals)
+        ]
+
+    def suits(self, task: Task, dataset: Dataset, rivals: Iterable[str]) -> bool:
+        """Whether the dataset has every key that the task and the rivals of the claim need."""
+        needed = {key for rival in rivals for key in self.card(rival).needs} | set(task.keys)
+        return needed <= set(dataset.keys)
+
+    def _is_claimed(self, name: str, rivals: set[str]) -> bool:
+        # nothing is compared with itself, and baselines with each other only on request
+        if name in rivals:
+            return False
+        among_baselines = self.card(name).role == "baseline" and any(self.card(r).role == "baseline" for r in rivals)
+        return name in self.asked or not among_baselines
+
+    def _parameter(self, task: Task, name: str, dataset: Dataset, index: int) -> Any:
+        from scfm_eval.evaluate import lacking_keys
+
+        refusal = task.refuses(self.models[name]) or lacking_keys(self.card(name), dataset)
+        marks: list[pytest.MarkDecorator] = [pytest.mark.xdist_group(name)]
+        if refusal:
+            self.refusals.setdefault(name, []).append(f"{task.name} on {dataset.name}: {refusal}")
+            marks.append(pytest.mark.skip(reason=f"{name} cannot take part in {task.name}: {refusal}"))
+        return pytest.param(name, index, marks=marks, id=f"{name}-{dataset.name}")
+
+
+RUN = pytest.StashKey[Run]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Prepare the run, and let a stop by the scheduler still write the report."""
+    config.stash[RUN] = Run(config)
+    if not hasattr(config, "workerinput"):
+        try:
+            signal.signal(signal.SIGTERM, _interrupt)
+        except ValueError:
+            # not the main thread: somebody embeds pytest and handles signals there
+            return
+
+
+def _interrupt(signum: int, frame: object) -> None:
+    raise KeyboardInterrupt(f"signal {signum}")
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Say what is under test."""
+    datasets = config.getoption("--dataset") or DEFAULT_DATASETS
+    models = config.getoption("--model") or ["those at hand"]
+    return [
+        f"scfm_eval: models {', '.join(models)}; datasets {', '.join(datasets)}; device {config.getoption('--device')}, "
+        f"{config.getoption('--precision')}, {config.getoption('--seeds')} seed(s)"
+    ]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Ask each claim of a module with a ``task`` of every model and dataset that it concerns."""
+    task = getattr(metafunc.module, "task", None)
+    if task is None or "cells" not in metafunc.fixturenames:
+        return
+    run = metafunc.config.stash[RUN]
+    rivals = set(metafunc.fixturenames) & set(run.installed)
+    with _usage_errors():
+        if "model" in metafunc.fixturenames:
+            run.asks_models = True
+            metafunc.parametrize(("model", "cells"), run.pairs(task, rivals), indirect=True, scope="session")
+        else:
+            fitting = [(i, d.name) for i, d in enumerate(run.datasets) if run.suits(task, d, rivals)]
+            indices, names = [i for i, _ in fitting], [name for _, name in fitting]
+            metafunc.parametrize("cells", indices, ids=names, indirect=True, scope="session")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Drop claims without a dataset, mark expected failures, refuse a run that would skip all it was asked for."""
+    gone = [item for item in items if _has_no_parameters(item)]
+    if config.getoption("--reference") is None:
+        gone += [item for item in items if "reference" in getattr(item, "fixturenames", ())]
+    if gone:
+        items[:] = [item for item in items if item not in gone]
+        config.hook.pytest_deselected(items=gone)
+    for item in items:
+        _expect_failure(item, config)
+    if not hasattr(config, "workerinput") and not config.getoption("collectonly"):
+        _check_asked(config.stash[RUN], items)
+
+
+def _check_asked(run: Run, items: list[pytest.Item]) -> None:
+    if not run.asks_models:
+        return
+    with _usage_errors():
+        asked = set(run.asked)
+        for index in range(len(run.config.getoption("--dataset"))):
+            run.cells(index)
+    runnable = {item.callspec.params["model"] for item in items if _is_runnable(item)}  # type: ignore[attr-defined]
+    idle = sorted(asked - runnable)
+    if idle:
+        reasons = "\n".join(f"  {reason}" for reason in run.refusals.get(idle[0], ["no claim was selected"]))
+        raise pytest.UsageError(f"{idle[0]} was asked for, but no claim about it can run:\n{reasons}")
+
+
+def _is_runnable(item: pytest.Item) -> bool:
+    return "model" in _parameters(item) and item.get_closest_marker("skip") is None
+
+
+def _parameters(item: pytest.Item) -> dict[str, Any]:
+    return getattr(getattr(item, "callspec", None), "params", {})
+
+
+def _has_no_parameters(item: pytest.Item) -> bool:
+    values = _parameters(item)
+    return any(name in values and not isinstance(values[name], (str, int)) for name in ("model", "cells"))
+
+
+def _expect_failure(item: pytest.Item, config: pytest.Config) -> None:
+    model = _parameters(item).get("model")
+    if model is None:
+        return
+    dataset = config.stash[RUN].datasets[_parameters(item)["cells"]].name
+    known = _expected_failures(item.path.parent / "expected_failures.toml").get(model, {})
+    claim = f"{item.path.stem}::{getattr(item, 'originalname', item.name)}"
+    reason = known.get(f"{claim}[{dataset}]", known.get(claim))
+    if reason is not None:
+        # set-up errors and undecided comparisons are never what was expected
+        item.add_marker(pytest.mark.xfail(reason=reason, strict=True, raises=AssertionError))
+
+
+def _expected_failures(path: Path) -> dict[str, dict[str, str]]:
+    return tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def _comes_along(name: str, model: type, weights: Path | None) -> bool:
+    from scfm_eval.models.protocols import card
+
+    about = card(model, name=name)
+    if about.role != "model":
+        return about.in_default_run
+    return weights is not None or bool(model.available())  # type: ignore[attr-defined]
+
+
+@contextmanager
+def _usage_errors() -> Iterator[None]:
+    """Turn a refusal of what the user gave into pytest's own usage error: one message, exit code 4."""
+    from scfm_eval.errors import InvalidInputError
+
+    try:
+        yield
+    except InvalidInputError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Keep every comparison that a claim makes, whether it held or not."""
+    from scfm_eval import score
+
+    with score.recording() as made:
+        try:
+            return (yield)
+        finally:
+            if made:
+                item.user_properties.append(
+                    ("scfm_eval.comparisons", [vars(found) | {"text": str(found)} for found in made])
+                )
+
+
+def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
+    """Explain a failed comparison of scores in one line."""
+    from scfm_eval.score import Score
+
+    if not isinstance(left, Score) or op not in (">", ">=", "<", "<="):
+        return None
+    return [str(left.compare(right, op))]  # type: ignore[arg-type]

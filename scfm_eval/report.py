@@ -1,0 +1,141 @@
+"""One run as one JSON: environment, results, verdicts. Written atomically, validated, upgraded stepwise."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from scfm_eval.errors import InvalidInputError
+from scfm_eval.results import Result, _Strict
+
+SCHEMA_VERSION = 1
+"""Integer version of the report's form; a change of form raises it and adds a step to ``UPGRADES``."""
+
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+"""For each older version, the function that turns a report of that version into one of the next."""
+
+Outcome = Literal["passed", "failed", "error", "skipped", "expected failure", "unexpected pass"]
+
+
+class ComparisonRecord(_Strict):
+    """One comparison that a claim made."""
+
+    text: str
+    holds: bool
+    difference: float | None
+    low: float | None
+    high: float | None
+    reason: str = ""
+
+
+class Verdict(_Strict):
+    """One claim about one model on one dataset, and what became of it."""
+
+    claim: str = Field(description="file::test of the claim")
+    model: str | None
+    dataset: str | None
+    outcome: Outcome
+    reason: str = ""
+    comparisons: list[ComparisonRecord] = Field(default_factory=list)
+
+
+class Report(_Strict):
+    """One run.
+
+    Parameters
+    ----------
+    schema_version
+        Version of this form.
+    created
+        UTC time at the end of the run, ISO 8601.
+    command
+        The command line.
+    interrupted
+        Whether the run was stopped before its end.
+    environment
+        Versions, machine and commit.
+    results, verdicts
+        What was measured, and what became of each claim.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    created: str
+    command: list[str]
+    interrupted: bool = False
+    environment: dict[str, Any]
+    results: list[Result]
+    verdicts: list[Verdict]
+
+    def find(self, *, task: str, dataset: str, model: str) -> Result | None:
+        """Return the result of this task, dataset and model, or ``None``."""
+        for result in self.results:
+            if (result.task, result.dataset.name, result.model.name) == (task, dataset, model):
+                return result
+        return None
+
+
+def read_report(path: str | Path) -> Report:
+    """Read a report; an older form is upgraded step by step.
+
+    Raises
+    ------
+    InvalidInputError
+        If the file is not there, not JSON, not a report, or of a newer form than this version of the suite knows.
+    """
+    asked = f"a report from {path}"
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InvalidInputError(
+            asked=asked, found=str(error), remedy="give the path of a report of this suite"
+        ) from error
+    version = found.get("schema_version") if isinstance(found, dict) else None
+    if not isinstance(version, int):
+        raise InvalidInputError(
+            asked=asked, found="no schema_version", remedy="give the path of a report of this suite"
+        )
+    if version > SCHEMA_VERSION:
+        raise InvalidInputError(
+            asked=asked,
+            found=f"schema version {version}",
+            remedy=f"upgrade scfm_eval; this one reads up to {SCHEMA_VERSION}",
+        )
+    try:
+        return Report.model_validate(_upgraded(found, version))
+    except (ValidationError, KeyError) as error:
+        raise InvalidInputError(asked=asked, found=f"another form: {error}", remedy="write the report anew") from error
+
+
+def _upgraded(found: dict[str, Any], version: int) -> dict[str, Any]:
+    for step in range(version, SCHEMA_VERSION):
+        found = UPGRADES[step](found)
+    return found
+
+
+def write_report(report: Report, path: str | Path) -> Path:
+    """Write the report so that a reader sees either the old file or the whole new one; returns its absolute path."""
+    target = Path(path).absolute()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(report.model_dump_json(indent=1))
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return target
+
+
+def schema() -> str:
+    """Return the JSON Schema of a report, as it is committed."""
+    return json.dumps(Report.model_json_schema(), indent=1, sort_keys=True) + "\n"

@@ -1,0 +1,187 @@
+"""From tests, serial or distributed, passing, failing or erroring, to one JSON and a table in the terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from scfm_eval.report import Outcome, Report, Verdict
+    from scfm_eval.results import Result
+
+RESULT_PROPERTY = "scfm_eval.result"
+"""Name of the test property that carries a result from a worker to the report."""
+TASK_PROPERTY = "scfm_eval.task"
+"""Name of the test property that says which task and dataset a claim is about."""
+COMPARISONS_PROPERTY = "scfm_eval.comparisons"
+"""Name of the test property that carries the comparisons of a claim."""
+
+
+class _Collector:
+    """Collects results and verdicts from the reports of all tests, and writes them at the end."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.path = Path(config.getoption("--report"))
+        self.results: dict[tuple[str, str, str], Result] = {}
+        self.verdicts: dict[str, Verdict] = {}
+        self.interrupted = False
+        self.written: Path | None = None
+
+    @pytest.hookimpl
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        properties = dict(report.user_properties)
+        for name, value in report.user_properties:
+            if name == RESULT_PROPERTY:
+                self._add(str(value))
+        if report.when == "call" or report.outcome != "passed":
+            if TASK_PROPERTY in properties or "benchmarks/" in report.nodeid:
+                self.verdicts[report.nodeid] = _verdict(report, properties)
+
+    def _add(self, packed: str) -> None:
+        from scfm_eval.results import Result
+
+        result = Result.model_validate_json(packed)
+        self.results[result.task, result.dataset.name, result.model.name] = result
+
+    @pytest.hookimpl
+    def pytest_keyboard_interrupt(self) -> None:
+        self.interrupted = True
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self) -> None:
+        if self.results or self.verdicts:
+            from scfm_eval.report import write_report
+
+            self.written = write_report(self._report(), self.path)
+
+    def _report(self) -> Report:
+        from scfm_eval.environment import environment
+        from scfm_eval.report import Report
+
+        return Report(
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            command=["pytest", *sys.argv[1:]],
+            interrupted=self.interrupted,
+            environment=environment(self.config.rootpath),
+            results=[self.results[key] for key in sorted(self.results)],
+            verdicts=[self.verdicts[key] for key in sorted(self.verdicts)],
+        )
+
+    @pytest.hookimpl
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if self.written is None:
+            return
+        terminalreporter.section("scfm_eval")
+        for line in render(self.results.values(), width=terminalreporter._tw.fullwidth).splitlines():
+            terminalreporter.write_line(line.rstrip())
+        for verdict in self.verdicts.values():
+            if verdict.outcome in ("failed", "error", "unexpected pass"):
+                terminalreporter.write_line(_red_line(verdict), red=True)
+        terminalreporter.write_line(f"report: {self.written}")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Collect on the controller only; workers hand their results over with their tests."""
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(_Collector(config), "scfm_eval_collector")
+
+
+def _verdict(report: pytest.TestReport, properties: dict[str, Any]) -> Verdict:
+    from scfm_eval.report import ComparisonRecord, Verdict
+
+    claim, _, rest = report.nodeid.partition("[")
+    _, dataset = properties.get(TASK_PROPERTY, (None, None))
+    model = rest.rstrip("]").removesuffix(f"-{dataset}") if dataset and rest.rstrip("]") != dataset else None
+    fields = ComparisonRecord.model_fields
+    return Verdict(
+        claim=claim,
+        model=model,
+        dataset=dataset,
+        outcome=_outcome(report),
+        reason=_reason(report),
+        comparisons=[
+            ComparisonRecord(**{key: made[key] for key in fields}) for made in properties.get(COMPARISONS_PROPERTY, [])
+        ],
+    )
+
+
+def _outcome(report: pytest.TestReport) -> Outcome:
+    if hasattr(report, "wasxfail"):
+        return "expected failure" if report.skipped else "unexpected pass"
+    if report.failed and "[XPASS(strict)]" in str(report.longrepr):
+        return "unexpected pass"
+    if report.failed:
+        return "failed" if report.when == "call" else "error"
+    return "skipped" if report.skipped else "passed"
+
+
+def _reason(report: pytest.TestReport) -> str:
+    if hasattr(report, "wasxfail"):
+        return str(report.wasxfail)
+    if report.skipped and isinstance(report.longrepr, tuple):
+        return str(report.longrepr[2]).removeprefix("Skipped: ")
+    if report.failed:
+        crash = getattr(report.longrepr, "reprcrash", None)
+        return str(getattr(crash, "message", report.longrepr))
+    return ""
+
+
+def _red_line(verdict: Verdict) -> str:
+    name = verdict.claim.rpartition("::")[2]
+    lost = [made.text for made in verdict.comparisons if not made.holds]
+    why = "; ".join(lost) or verdict.reason.replace("\n", "; ")
+    return f"{verdict.outcome.upper()} {name} [{verdict.model or ''} {verdict.dataset or ''}]: {why}"
+
+
+def render(results: Iterable[Result], *, width: int) -> str:
+    """Return results as a table of models × tasks, the headline score in each cell, as text of at most ``width``."""
+    from rich.console import Console
+    from rich.table import Table
+
+    found = list(results)
+    columns = sorted({(result.task, result.dataset.name, result.headline[0]) for result in found})
+    table = Table(title="models × tasks; * is the best of models and baselines, [] the 95 % interval")
+    table.add_column("model")
+    for task, dataset, score in columns:
+        table.add_column(f"{task}\n{dataset}\n{score}", justify="right")
+    by_key = {(result.task, result.dataset.name, result.model.name): result for result in found}
+    best = {column: _best(found, column) for column in columns}
+    for name, role in sorted(
+        {(r.model.name, r.model.role) for r in found}, key=lambda row: (_ROLES.index(row[1]), row[0])
+    ):
+        cells = [_cell(by_key.get((task, data, name)), score, best[task, data, score]) for task, data, score in columns]
+        table.add_row(f"{name} ({role})" if role != "model" else name, *cells)
+    out = StringIO()
+    Console(file=out, width=max(width, 100), color_system=None, markup=False).print(table)
+    return out.getvalue()
+
+
+_ROLES = ("model", "baseline", "control")
+
+
+def _best(results: list[Result], column: tuple[str, str, str]) -> str | None:
+    task, dataset, score = column
+    values = {
+        result.model.name: result.scores[score].value
+        for result in results
+        if (result.task, result.dataset.name) == (task, dataset) and result.model.role != "control"
+    }
+    known = {name: value for name, value in values.items() if value is not None}
+    return max(known, key=known.__getitem__) if known else None
+
+
+def _cell(result: Result | None, score: str, best: str | None) -> str:
+    if result is None:
+        return "–"
+    record = result.scores[score]
+    if record.value is None:
+        return "undefined"
+    mark = " *" if result.model.name == best else ""
+    return f"{record.value:.3f} [{record.low:.3f}, {record.high:.3f}]{mark}"

@@ -1,0 +1,219 @@
+"""One result: a task, a dataset, a model, and the scores with all that is needed to believe them."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from scfm_eval.metrics.metric import Metric, Statistic, UndefinedMetricError
+from scfm_eval.metrics.resampling import interval, replicates
+from scfm_eval.score import Score
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", protected_namespaces=(), ser_json_inf_nan="null")
+
+
+class ScoreRecord(_Strict):
+    """One metric of one result; ``value`` is null exactly when ``reason`` says why."""
+
+    value: float | None = Field(description="mean over seeds; null is undefined, never zero")
+    reason: str = Field("", description="why the value is undefined")
+    low: float | None = Field(None, description="lower end of the 95 % percentile interval")
+    high: float | None = Field(None, description="upper end of the 95 % percentile interval")
+    chance: float | None = Field(None, description="the value that knows nothing about the cells")
+    best: float | None = Field(1.0, description="best possible value; null is unbounded")
+    worst: float | None = Field(0.0, description="worst possible value; null is unbounded")
+    higher_is_better: bool = True
+    per_seed: list[float] = Field(default_factory=list)
+    how: dict[str, Any] = Field(default_factory=dict, description="packages, versions and parameters")
+    source: str = Field("", description="DOI or package of the definition")
+    replicates: str | None = Field(None, description="values under resampling, little-endian float32 in base64")
+
+
+class DatasetRecord(_Strict):
+    """Which cells were scored."""
+
+    name: str
+    sha256: str = Field(description="hash of counts, cell ids, gene ids and keys as the suite read them")
+    n_cells: int
+    n_genes: int
+    n_unlabelled: int = Field(description="cells without a label; left out where labels are needed")
+    n_labels: int | None = None
+    n_batches: int | None = None
+    n_donors: int | None = None
+    organism: str = ""
+    licence: str = ""
+    citation: str = ""
+
+
+class ModelRecord(_Strict):
+    """Which model was scored."""
+
+    name: str
+    role: str
+    revision: str = ""
+    licence: str = ""
+    citation: str = ""
+    trained_here: bool = Field(description="whether the method learned from this dataset")
+    weights_sha256: str | None = None
+    n_parameters: int | None = Field(None, description="number of parameters that were loaded")
+    parameters: dict[str, Any] = Field(default_factory=dict, description="constructor arguments")
+    adapter_sha256: str = ""
+    saw_dataset_in_pretraining: bool = False
+
+
+class ReadableRecord(_Strict):
+    """What the model could read of the dataset's genes."""
+
+    genes: float = Field(description="share of the genes, 0 to 1")
+    counts: float = Field(description="share of the counts, 0 to 1")
+    n_genes: int
+    ambiguous: list[str] = Field(default_factory=list, description="genes whose name stands for several")
+    merged: int = Field(0, description="genes whose counts were added to another one of the same id")
+
+
+class Result(_Strict):
+    """One (task, dataset, model); ``result["macro_f1"]`` is a :class:`~scfm_eval.score.Score`."""
+
+    task: str
+    parameters: dict[str, Any]
+    headline: list[str]
+    seeds: list[int]
+    pairing: str = Field(description="identifies cells, folds, seeds and resamples; equal for comparable results")
+    dataset: DatasetRecord
+    model: ModelRecord
+    readable: ReadableRecord
+    scores: dict[str, ScoreRecord]
+    details: dict[str, Any] = Field(default_factory=dict)
+    seconds: dict[str, float] = Field(description="by phase; of a stored array, those of its making")
+    peak_memory_bytes: dict[str, int | None] = Field(default_factory=dict)
+    from_store: bool = Field(description="whether every array came from the store")
+    notes: list[str] = Field(default_factory=list)
+
+    def __getitem__(self, name: str) -> Score:
+        if name not in self.scores:
+            raise KeyError(f"task {self.task!r} has no score {name!r}; it has {', '.join(self.scores)}")
+        record = self.scores[name]
+        return Score(
+            record.value,
+            name=name,
+            model=self.model.name,
+            dataset=self.dataset.name,
+            higher_is_better=record.higher_is_better,
+            chance=record.chance,
+            replicates=_decoded(record.replicates),
+            pairing=self.pairing,
+            reason=record.reason,
+        )
+
+    def for_report(self) -> Result:
+        """Return a copy that keeps the resamples of the headline scores only, which a later run is compared with."""
+        slim = {
+            name: record if name in self.headline else record.model_copy(update={"replicates": None})
+            for name, record in self.scores.items()
+        }
+        return self.model_copy(update={"scores": slim})
+
+
+def measure(
+    metric: Metric[Any],
+    statistics: Callable[[], Sequence[Statistic]],
+    *,
+    weights: NDArray[Any],
+    chance: Callable[[], float] | None = None,
+) -> ScoreRecord:
+    """Turn a metric into a record with interval and chance.
+
+    Parameters
+    ----------
+    metric
+        The metric, for its range and source.
+    statistics
+        Gives one :class:`Statistic` per seed; may raise :class:`UndefinedMetricError`.
+    weights
+        Bootstrap weights ``(n_resamples, n_cells)``, the same for every seed and every model.
+    chance
+        Estimates the value without information, where the metric does not state it.
+    """
+    known = {
+        "best": _finite(metric.best),
+        "worst": _finite(metric.worst),
+        "higher_is_better": metric.higher_is_better,
+        "source": metric.source,
+    }
+    try:
+        per_seed = statistics()
+        values = [statistic.value() for statistic in per_seed]
+        resampled = np.mean([replicates(statistic, weights) for statistic in per_seed], axis=0)
+        expected = metric.chance if metric.chance is not None else (chance() if chance else None)
+    except UndefinedMetricError as undefined:
+        return ScoreRecord(value=None, reason=str(undefined), **known)
+    return _record(values, resampled, chance=expected, how=per_seed[0].how, known=known)
+
+
+def combine(
+    records: dict[str, ScoreRecord], *, weights: dict[str, float], source: str, how: dict[str, Any]
+) -> ScoreRecord:
+    """Return the weighted sum of scores with its own interval; undefined when any member is.
+
+    Parameters
+    ----------
+    records
+        All scores by name.
+    weights
+        Weight of each member.
+    source, how
+        Where the sum is defined, and how it was made.
+    """
+    missing = [name for name in weights if records[name].value is None]
+    if missing:
+        why = "; ".join(f"{name}: {records[name].reason}" for name in missing)
+        return ScoreRecord(value=None, reason=f"a member is undefined ({why})", source=source, how=how)
+    value = sum(weight * float(records[name].value or 0.0) for name, weight in weights.items())
+    resampled = np.sum([weight * _decoded(records[name].replicates) for name, weight in weights.items()], axis=0)
+    chances = [records[name].chance for name in weights]
+    chance = (
+        None if None in chances else sum(w * float(c or 0.0) for w, c in zip(weights.values(), chances, strict=True))
+    )
+    known = {"best": 1.0, "worst": 0.0, "higher_is_better": True, "source": source}
+    return _record([value], resampled, chance=chance, how=how, known=known)
+
+
+def _record(
+    values: list[float], resampled: NDArray[Any], *, chance: float | None, how: dict[str, Any], known: dict[str, Any]
+) -> ScoreRecord:
+    value = float(np.mean(values))
+    # drawing with replacement doubles cells, which raises e.g. NMI and explained variance: that bias is taken out
+    resampled = resampled - (np.nanmean(resampled) - value) if np.isfinite(resampled).any() else resampled
+    record = ScoreRecord(value=value, chance=chance, per_seed=values, how=how, **known)
+    try:
+        low, high = np.clip(interval(resampled), *_range(known))
+    except UndefinedMetricError as undefined:
+        return record.model_copy(update={"how": how | {"no interval": str(undefined)}})
+    packed = base64.b64encode(np.asarray(resampled, dtype="<f4").tobytes()).decode("ascii")
+    return record.model_copy(update={"low": float(low), "high": float(high), "replicates": packed})
+
+
+def _range(known: dict[str, Any]) -> tuple[float, float]:
+    up = 1.0 if known["higher_is_better"] else -1.0
+    ends = (
+        -up * math.inf if known["worst"] is None else known["worst"],
+        up * math.inf if known["best"] is None else known["best"],
+    )
+    return min(ends), max(ends)
+
+
+def _decoded(packed: str | None) -> NDArray[np.float64]:
+    raw = b"" if packed is None else base64.b64decode(packed)
+    return np.frombuffer(raw, dtype="<f4").astype(np.float64)
+
+
+def _finite(bound: float) -> float | None:
+    return bound if math.isfinite(bound) else None

@@ -1,0 +1,240 @@
+"""A number that remembers where it comes from, and the one place that decides whether it beats another."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scfm_eval.metrics.resampling import interval
+
+_made: ContextVar[list[Comparison] | None] = ContextVar("comparisons", default=None)
+
+
+class UndecidedError(Exception):
+    """A comparison was used as a claim although it cannot be decided; never an expected failure."""
+
+
+@dataclass(frozen=True, repr=False)
+class Comparison:
+    """The outcome of comparing two scores; true exactly when the claim holds.
+
+    Using an undecidable one as a truth raises :class:`UndecidedError`.
+
+    Parameters
+    ----------
+    left, relation, right
+        What was compared, in words.
+    holds
+        Whether the claim holds.
+    difference, low, high
+        Left minus right with its 95 % interval, from paired resamples; ``None`` where undecidable.
+    reason
+        Why the comparison could not be decided; empty where it could.
+    """
+
+    left: str
+    relation: str
+    right: str
+    holds: bool
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    reason: str = ""
+
+    def __bool__(self) -> bool:
+        if self.reason:
+            raise UndecidedError(str(self))
+        return self.holds
+
+    def __str__(self) -> str:
+        claim = f"{self.left} is {'' if self.holds else 'not '}{self.relation} {self.right}"
+        if self.reason:
+            return f"{claim}: cannot be decided: {self.reason}"
+        return f"{claim}: {self._amount()}"
+
+    def _amount(self) -> str:
+        assert self.difference is not None
+        spread = f" [{self.low:+.3f}, {self.high:+.3f}]"
+        away = "ahead" if self.relation.startswith((">", "not below")) == (self.difference > 0) else "short"
+        if not self.holds and away == "ahead":
+            return f"ahead by {abs(self.difference):.3f}{spread}, but the interval does not exclude a loss"
+        return f"{away} by {abs(self.difference):.3f}{spread}"
+
+    __repr__ = __str__
+
+
+@contextmanager
+def recording() -> Iterator[list[Comparison]]:
+    """Collect every comparison made inside, whether it held or not."""
+    made: list[Comparison] = []
+    token = _made.set(made)
+    try:
+        yield made
+    finally:
+        _made.reset(token)
+
+
+class Score(float):
+    """A float with its name, origin, interval and paired resamples; undefined is NaN with a reason.
+
+    ``a > b`` means: the lower end of the 95 % interval of the paired difference is above zero. ``a >= b - 0.02`` means:
+    it is above minus the stated margin. ``<`` and ``<=`` mirror them. Scores that are undefined, or were not measured on
+    the same cells, folds and seeds, cannot be compared. Against a plain number the score's own interval decides.
+
+    Parameters
+    ----------
+    value
+        The number; ``None`` is undefined.
+    name, model, dataset
+        Metric, model and dataset it belongs to.
+    higher_is_better
+        Direction.
+    chance
+        The value that knows nothing.
+    replicates
+        Values under resampling, ``(n_resamples,)``; empty where there is no interval.
+    pairing
+        Identifies cells, folds, seeds and resamples; only scores of equal pairing can be compared.
+    reason
+        Why the value is undefined.
+    """
+
+    name: str
+    model: str
+    dataset: str
+    higher_is_better: bool
+    chance: float | None
+    replicates: NDArray[np.float64]
+    pairing: str
+    reason: str
+    shift: float
+
+    def __new__(
+        cls,
+        value: float | None,
+        *,
+        name: str,
+        model: str,
+        dataset: str,
+        higher_is_better: bool = True,
+        chance: float | None = None,
+        replicates: NDArray[Any] | None = None,
+        pairing: str = "",
+        reason: str = "",
+        shift: float = 0.0,
+    ) -> Score:
+        self = super().__new__(cls, math.nan if value is None else value)
+        self.name, self.model, self.dataset = name, model, dataset
+        self.higher_is_better, self.chance = higher_is_better, chance
+        self.pairing, self.reason, self.shift = pairing, reason, shift
+        self.replicates = np.empty(0) if replicates is None else np.asarray(replicates, dtype=np.float64)
+        return self
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """95 % percentile interval, or ``None`` where there are no resamples."""
+        return interval(self.replicates) if self.replicates.size else None
+
+    def __str__(self) -> str:
+        if math.isnan(self):
+            return f"{self.model} {self.name} on {self.dataset} (undefined: {self.reason})"
+        bounds = self.interval
+        spread = "" if bounds is None else f" [{bounds[0]:.3f}, {bounds[1]:.3f}]"
+        margin = f" (margin {self.shift:+g} included)" if self.shift else ""
+        return f"{self.model} {self.name} = {float(self):.3f}{spread} on {self.dataset}{margin}"
+
+    __repr__ = __str__
+
+    def __sub__(self, margin: float) -> Score:
+        return self._shifted(margin, sign=-1)
+
+    def __add__(self, margin: float) -> Score:
+        return self._shifted(margin, sign=1)
+
+    def _shifted(self, margin: float, *, sign: int) -> Score:
+        if isinstance(margin, Score):
+            raise TypeError("a margin is a plain number; compare two scores with > or >=")
+        by = sign * margin
+        return Score(
+            float(self) + by,
+            name=self.name,
+            model=self.model,
+            dataset=self.dataset,
+            higher_is_better=self.higher_is_better,
+            chance=self.chance,
+            replicates=self.replicates + by,
+            pairing=self.pairing,
+            reason=self.reason,
+            shift=self.shift + by,
+        )
+
+    def __gt__(self, other: float) -> Comparison:  # type: ignore[override]
+        return _record(self.compare(other, ">"))
+
+    def __ge__(self, other: float) -> Comparison:  # type: ignore[override]
+        return _record(self.compare(other, ">="))
+
+    def __lt__(self, other: float) -> Comparison:  # type: ignore[override]
+        return _record(self.compare(other, "<"))
+
+    def __le__(self, other: float) -> Comparison:  # type: ignore[override]
+        return _record(self.compare(other, "<="))
+
+    def has_not_regressed_from(self, reference: Score) -> Comparison:
+        """Whether the score is not worse than the reference beyond its noise; undecidable counts as no."""
+        return _record(self.compare(reference, "not below" if self.higher_is_better else "not above"))
+
+    def covers(self, value: float | None) -> Comparison:
+        """Whether ``value`` lies inside the score's own interval, e.g. chance for the random control."""
+        right = "no value" if value is None else f"{value:.3f}"
+        bounds = self.interval
+        if bounds is None or value is None:
+            undecided = Comparison(
+                str(self), "consistent with", right, holds=False, reason="a value or an interval is missing"
+            )
+            return _record(undecided)
+        low, high = bounds[0] - value, bounds[1] - value
+        found = Comparison(str(self), "consistent with", right, low <= 0 <= high, float(self) - value, low, high)
+        return _record(found)
+
+    def compare(self, other: float, relation: str) -> Comparison:
+        """Return what comes of ``self <relation> other``: ``>``, ``>=``, ``<``, ``<=``, "not below" or "not above"."""
+        right = str(other) if isinstance(other, Score) else f"{other:.3f}"
+        reason = self._undecidable(other)
+        if reason:
+            return Comparison(str(self), relation, right, holds=False, reason=reason)
+        difference = float(self) - float(other)
+        paired = self.replicates - (other.replicates if isinstance(other, Score) else other)
+        low, high = interval(paired)
+        holds = {
+            ">": low > 0,
+            ">=": low >= 0,
+            "<": high < 0,
+            "<=": high <= 0,
+            "not below": high >= 0,
+            "not above": low <= 0,
+        }[relation]
+        return Comparison(str(self), relation, right, bool(holds), difference, low, high)
+
+    def _undecidable(self, other: float) -> str:
+        for score in (self, other):
+            if math.isnan(score):
+                return f"{score} has no value" if isinstance(score, Score) else "the number is not a number"
+        if isinstance(other, Score) and self.pairing != other.pairing:
+            return "the two were not measured on the same cells, folds and seeds"
+        without = [score for score in (self, other) if isinstance(score, Score) and not score.replicates.size]
+        return f"{without[0]} has no interval" if without else ""
+
+
+def _record(found: Comparison) -> Comparison:
+    made = _made.get()
+    if made is not None:
+        made.append(found)
+    return found

@@ -1,0 +1,1 @@
+"""Tasks: what is asked of a model on a dataset, and how the answer is scored."""

@@ -1,0 +1,173 @@
+"""Batch integration: is a cell type from many batches one neighbourhood, and are the types still apart?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+from anndata import AnnData
+from numpy.typing import NDArray
+
+from scfm_eval.datasets.expression import PrincipalComponents, highly_variable, log_normalised
+from scfm_eval.datasets.keys import check_keys
+from scfm_eval.metrics import integration as panel
+from scfm_eval.metrics.clustering import ari, kmeans_clusters, nmi
+from scfm_eval.metrics.metric import Metric, Statistic
+from scfm_eval.metrics.neighbors import Neighbors, nearest_neighbors
+from scfm_eval.models.protocols import Embedder
+from scfm_eval.results import ScoreRecord, combine, measure
+from scfm_eval.tasks.task import Embed, Scored, lacks, learns_labels, resampling_weights
+
+BIO = ("isolated_labels", "nmi", "ari", "silhouette_label", "clisi")
+"""Members of the bio-conservation mean."""
+BATCH = ("bras", "ilisi", "kbet", "graph_connectivity", "pcr_comparison")
+"""Members of the batch-correction mean."""
+_SOURCE = "10.1038/s41592-021-01336-8"
+_NEIGHBORS = {"connectivity": 15, "kbet": 50, "lisi": 90}
+
+
+@dataclass(frozen=True, eq=False)
+class _Space:
+    """An embedding with the keys that it is judged by; rows of X are cells."""
+
+    X: NDArray[Any]
+    labels: NDArray[np.str_]
+    batch: NDArray[np.str_]
+    before: NDArray[Any]
+    own_space: NDArray[Any]
+    seed: int
+
+    @cached_property
+    def neighbors(self) -> Neighbors:
+        return nearest_neighbors(self.X, k=min(max(_NEIGHBORS.values()), len(self.X)))
+
+    def first(self, use: str) -> Neighbors:
+        return self.neighbors.first(min(_NEIGHBORS[use], len(self.X)))
+
+    @cached_property
+    def clusters(self) -> NDArray[np.int64]:
+        return kmeans_clusters(self.X, n_clusters=len(np.unique(self.labels)), seed=self.seed)
+
+
+_PANEL: Mapping[str, tuple[Metric[Any], Callable[[_Space], Statistic]]] = {
+    "isolated_labels": (
+        panel.isolated_labels,
+        lambda s: panel.isolated_labels.statistic(s.X, labels=s.labels, batch=s.batch),
+    ),
+    "nmi": (nmi, lambda s: nmi.statistic(s.clusters, labels=s.labels)),
+    "ari": (ari, lambda s: ari.statistic(s.clusters, labels=s.labels)),
+    "silhouette_label": (panel.silhouette_label, lambda s: panel.silhouette_label.statistic(s.X, labels=s.labels)),
+    "clisi": (panel.clisi, lambda s: panel.clisi.statistic(s.first("lisi"), labels=s.labels)),
+    "bras": (panel.bras, lambda s: panel.bras.statistic(s.X, labels=s.labels, batch=s.batch)),
+    "ilisi": (panel.ilisi, lambda s: panel.ilisi.statistic(s.first("lisi"), batch=s.batch)),
+    "kbet": (panel.kbet, lambda s: panel.kbet.statistic(s.first("kbet"), labels=s.labels, batch=s.batch)),
+    "graph_connectivity": (
+        panel.graph_connectivity,
+        lambda s: panel.graph_connectivity.statistic(s.first("connectivity"), labels=s.labels),
+    ),
+    "pcr_comparison": (
+        panel.pcr_comparison,
+        lambda s: panel.pcr_comparison.statistic(s.X, before=s.before, batch=s.batch),
+    ),
+    "pcr_comparison_unclipped": (
+        panel.pcr_comparison_unclipped,
+        lambda s: panel.pcr_comparison_unclipped.statistic(s.X, before=s.before, batch=s.batch),
+    ),
+    "pcr_batch": (panel.pcr_batch, lambda s: panel.pcr_batch.statistic(s.X, batch=s.batch)),
+    "intra_type_jaccard": (
+        panel.intra_type_jaccard,
+        lambda s: panel.intra_type_jaccard.statistic(s.X, own_space=s.own_space, labels=s.labels, batch=s.batch),
+    ),
+    "jaccard_published": (
+        panel.jaccard_published,
+        lambda s: panel.jaccard_published.statistic(s.X, own_space=s.own_space, batch=s.batch),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class BatchIntegration:
+    """The scib-metrics panel, without labels for any method; total = 0.6 bio + 0.4 batch.
+
+    Chance is the value after the rows of the embedding were permuted: nothing is known about any cell, and batches are
+    mixed perfectly. Intervals are over donors where there are several, else over cells within batches.
+
+    Parameters
+    ----------
+    n_components
+        Components of the space before integration, and of each batch's own space.
+    """
+
+    n_components: int = 50
+
+    name: ClassVar[str] = "batch_integration"
+    capability: ClassVar[type] = Embedder
+    keys: ClassVar[tuple[str, ...]] = ("label", "batch")
+    headline: ClassVar[tuple[str, ...]] = ("total", "bio", "batch", "ilisi")
+
+    def refuses(self, model: type) -> str:
+        """Return why ``model`` cannot take part: no embedding, or one that would have seen the labels it is scored by."""
+        if learns_labels(model):
+            return "it learns from labels, and the labels of all cells are what this task scores"
+        return lacks(model, Embedder)
+
+    def check(self, cells: AnnData, *, dataset: str) -> None:
+        """Raise ``InvalidInputError`` for one label or one batch only, or for a class with one cell."""
+        check_keys(cells, keys=self.keys, dataset=dataset)
+
+    def score(self, embed: Embed, cells: AnnData, *, seeds: Sequence[int]) -> Scored:
+        """Score the panel over seeds; unlabelled cells are left out."""
+        labelled = cells.obs["label"].notna().to_numpy()
+        kept = cells[labelled]
+        labels, batch = (kept.obs[key].to_numpy().astype(str) for key in ("label", "batch"))
+        before = _components(kept, n_components=self.n_components)
+        own = _own_space(kept, batch=batch, n_components=self.n_components)
+        spaces = [_Space(embed(seed=seed)[labelled], labels, batch, before, own, seed) for seed in seeds]
+        order = np.random.default_rng(0).permutation(len(labels))
+        permuted = _Space(spaces[0].X[order], labels, batch, before, own, seeds[0])
+        donors = kept.obs["donor"].to_numpy().astype(str) if "donor" in kept.obs else None
+        weights = resampling_weights(donors=donors, strata=batch)
+        scores = {
+            name: measure(
+                metric,
+                lambda build=build: [build(space) for space in spaces],  # type: ignore[misc]
+                weights=weights,
+                chance=lambda build=build: build(permuted).value(),  # type: ignore[misc]
+            )
+            for name, (metric, build) in _PANEL.items()
+        }
+        return Scored(scores | _totals(scores), notes=_notes(cells, labelled))
+
+
+def _components(cells: AnnData, *, n_components: int) -> NDArray[np.float32]:
+    expression = log_normalised(cells.X)[:, highly_variable(cells)]
+    return PrincipalComponents(n_components=n_components).fit(expression).transform(expression)
+
+
+def _own_space(cells: AnnData, *, batch: NDArray[np.str_], n_components: int) -> NDArray[np.float32]:
+    space = np.zeros((cells.n_obs, n_components), dtype=np.float32)
+    for name in np.unique(batch):
+        rows = np.flatnonzero(batch == name)
+        own = _components(cells[rows], n_components=n_components)
+        space[rows, : own.shape[1]] = own
+    return space
+
+
+def _totals(scores: dict[str, ScoreRecord]) -> dict[str, ScoreRecord]:
+    bio, batch = dict.fromkeys(BIO, 1 / len(BIO)), dict.fromkeys(BATCH, 1 / len(BATCH))
+    whole = {name: 0.6 * weight for name, weight in bio.items()} | {
+        name: 0.4 * weight for name, weight in batch.items()
+    }
+    sums = {"bio": bio, "batch": batch, "total": whole}
+    return {
+        name: combine(scores, weights=weights, source=_SOURCE, how={"weights": weights})
+        for name, weights in sums.items()
+    }
+
+
+def _notes(cells: AnnData, labelled: NDArray[np.bool_]) -> list[str]:
+    left_out = cells.n_obs - int(labelled.sum())
+    return [f"{left_out} unlabelled cells were left out"] if left_out else []

@@ -1,0 +1,101 @@
+"""Scores compare by paired differences, say by how much, and refuse what cannot be compared."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scfm_eval.score import Score, UndecidedError, recording
+
+RNG = np.random.default_rng(0)
+NOISE = RNG.normal(scale=0.05, size=1000)
+
+
+def score(value, *, noise=NOISE, model="a", pairing="same", **known):
+    replicates = None if noise is None else value + noise
+    return Score(value, name="macro_f1", model=model, dataset="toy", replicates=replicates, pairing=pairing, **known)
+
+
+def test_shared_noise_cancels_in_a_paired_difference():
+    assert score(0.81) > score(0.80, model="b")
+
+
+def test_unshared_noise_does_not_cancel():
+    other = score(0.80, noise=np.random.default_rng(1).normal(scale=0.05, size=1000), model="b")
+    assert not score(0.81) > other
+
+
+def test_greater_or_equal_takes_the_stated_margin():
+    other = score(0.80, noise=NOISE[::-1], model="b")
+    assert not score(0.80) >= other
+    assert score(0.80) >= other - 0.2
+
+
+def test_lower_is_better_is_claimed_with_less_than():
+    assert score(0.1, higher_is_better=False) < score(0.2, higher_is_better=False)
+    assert not score(0.2) < score(0.1)
+
+
+def test_against_a_number_the_own_interval_decides():
+    assert score(0.80) > 0.65
+    assert not score(0.80) > 0.75
+
+
+def test_explains_by_how_much():
+    text = str(score(0.412, model="geneformer").compare(score(0.653, model="hvg"), ">"))
+    assert text.startswith("geneformer macro_f1 = 0.412 [0.3")
+    assert "on toy is not > hvg macro_f1 = 0.653" in text
+    assert text.endswith("short by 0.241 [-0.241, -0.241]")
+
+
+def test_says_when_ahead_but_not_surely():
+    text = str(score(0.81).compare(score(0.80, noise=-NOISE), ">"))
+    assert "ahead by 0.010" in text
+    assert "does not exclude a loss" in text
+
+
+@pytest.mark.parametrize(
+    "other", [score(0.5, pairing="other"), Score(None, name="x", model="m", dataset="d", reason="one batch")]
+)
+def test_what_cannot_be_decided_is_neither_true_nor_false(other):
+    with pytest.raises(UndecidedError, match="cannot be decided"):
+        bool(score(0.9) > other)
+
+
+def test_undefined_is_nan_with_a_reason():
+    undefined = Score(None, name="kbet", model="m", dataset="d", reason="one batch")
+    assert math.isnan(undefined)
+    assert "one batch" in str(undefined)
+
+
+def test_regression_is_a_sure_loss_only():
+    reference = score(0.80, noise=-NOISE)
+    assert score(0.79).has_not_regressed_from(reference)
+    assert not score(0.79).has_not_regressed_from(score(0.80))
+    assert score(0.21, higher_is_better=False).has_not_regressed_from(score(0.22, higher_is_better=False))
+
+
+def test_covers_tells_chance_from_knowledge():
+    assert score(0.10).covers(0.12)
+    assert not score(0.60).covers(0.12)
+
+
+def test_every_comparison_is_recorded_once():
+    with recording() as made:
+        assert score(0.9) > score(0.1)
+        assert not score(0.1) > score(0.9)
+    assert [found.holds for found in made] == [True, False]
+
+
+def test_a_margin_is_a_number():
+    with pytest.raises(TypeError, match="margin"):
+        score(0.9) - score(0.1)
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_no_two_scores_beat_each_other(a, b):
+    assert not (score(a) > score(b) and score(b) > score(a))
