@@ -1,4 +1,4 @@
-"""Annotation: a small classifier should read the cell type from the frozen embedding better than from simple features."""
+"""Annotation: a small classifier should read the cell type from the embedding better than from simple features."""
 
 from scfm_eval.tasks.annotation import Annotation
 

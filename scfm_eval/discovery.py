@@ -53,7 +53,7 @@ def find_model(spec: str) -> type:
 
 
 def find_dataset(spec: str) -> Dataset:
-    """Return the declaration that ``spec`` names: an installed name, ``FILE.py:OBJECT``, or ``FILE.h5ad:label=…,batch=…``.
+    """Return the dataset that ``spec`` names: installed, ``FILE.py:OBJECT``, or ``FILE.h5ad:label=…,batch=…``.
 
     Raises
     ------

@@ -8,19 +8,23 @@ from __future__ import annotations
 import re
 import signal
 import tomllib
+import warnings
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain, combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from _pytest.mark.expression import Expression
 
+from scfm_eval.reporting import CLAIM_PROPERTY, COMPARISONS_PROPERTY
+
 if TYPE_CHECKING:
     from scfm_eval.datasets.dataset import Dataset
-    from scfm_eval.evaluate import Cells
+    from scfm_eval.embedding import Cells
     from scfm_eval.models.protocols import Card
     from scfm_eval.tasks.task import Task
 
@@ -76,6 +80,7 @@ class Run:
     config: pytest.Config
     refusals: dict[str, list[str]] = field(default_factory=dict)
     asks_models: bool = False
+    claims: dict[Path, set[str]] = field(default_factory=dict)
     _cells: dict[int, Cells] = field(default_factory=dict)
 
     @cached_property
@@ -96,7 +101,7 @@ class Run:
 
     def cells(self, index: int) -> Cells:
         """Return the loaded dataset, read once per process."""
-        from scfm_eval.evaluate import Cells
+        from scfm_eval.embedding import Cells
 
         if index not in self._cells:
             dataset = self.datasets[index]
@@ -123,11 +128,20 @@ class Run:
         }
 
     def _in_keywords(self, name: str) -> bool:
-        """Whether ``-k`` names this model, and would select a test that carries its name and all others of the run."""
+        """Whether ``-k`` names this model and, for some test, selects it because of that name."""
         expression = self.config.getoption("keyword")
-        if not expression or name not in re.findall(r"[\w.+-]+", expression):
+        words = set(re.findall(r"[\w.+-]+", expression or ""))
+        if name not in words:
             return False
-        return Expression.compile(expression).evaluate(lambda word, **_: word == name or word not in self.installed)
+        others = sorted(words - {*self.installed, "and", "or", "not"})
+        compiled = Expression.compile(expression)
+
+        def selects(true: set[str]) -> bool:
+            matcher: Any = lambda word, **_: word in true  # noqa: E731
+            return compiled.evaluate(matcher)
+
+        subsets = chain.from_iterable(combinations(others, n) for n in range(len(others) + 1))
+        return any(selects({name, *subset}) and not selects(set(subset)) for subset in subsets)
 
     @cached_property
     def models(self) -> dict[str, type]:
@@ -198,7 +212,7 @@ def pytest_configure(config: pytest.Config) -> None:
             return
 
 
-def _interrupt(signum: int, frame: object) -> None:
+def _interrupt(signum: int, _: object) -> None:
     raise KeyboardInterrupt(f"signal {signum}")
 
 
@@ -207,8 +221,8 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     datasets = config.getoption("--dataset") or DEFAULT_DATASETS
     models = config.getoption("--model") or ["those at hand"]
     return [
-        f"scfm_eval: models {', '.join(models)}; datasets {', '.join(datasets)}; device {config.getoption('--device')}, "
-        f"{config.getoption('--precision')}, {config.getoption('--seeds')} seed(s)"
+        f"scfm_eval: models {', '.join(models)}; datasets {', '.join(datasets)}; "
+        f"{config.getoption('--device')}, {config.getoption('--precision')}, {config.getoption('--seeds')} seed(s)"
     ]
 
 
@@ -218,6 +232,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if task is None or "cells" not in metafunc.fixturenames:
         return
     run = metafunc.config.stash[RUN]
+    run.claims.setdefault(Path(metafunc.module.__file__ or ""), set()).add(metafunc.function.__name__)
     rivals = set(metafunc.fixturenames) & set(run.installed)
     with _usage_errors():
         if "model" in metafunc.fixturenames:
@@ -234,12 +249,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Drop claims without a dataset, mark expected failures, refuse a run that would skip all it was asked for."""
     gone = [item for item in items if _has_no_parameters(item)]
     if config.getoption("--reference") is None:
-        gone += [item for item in items if "reference" in getattr(item, "fixturenames", ())]
+        gone += [item for item in items if "_reference_report" in getattr(item, "fixturenames", ())]
     if gone:
         items[:] = [item for item in items if item not in gone]
         config.hook.pytest_deselected(items=gone)
     for item in items:
-        _expect_failure(item, config)
+        _mark(item, config)
+    _warn_of_stale_expectations(config.stash[RUN].claims)
     if not hasattr(config, "workerinput") and not config.getoption("collectonly"):
         _check_asked(config.stash[RUN], items)
 
@@ -248,7 +264,7 @@ def _check_asked(run: Run, items: list[pytest.Item]) -> None:
     if not run.asks_models:
         return
     with _usage_errors():
-        asked = set(run.asked)
+        asked, _ = set(run.asked), run.weights
         for index in range(len(run.config.getoption("--dataset"))):
             run.cells(index)
     runnable = {item.callspec.params["model"] for item in items if _is_runnable(item)}  # type: ignore[attr-defined]
@@ -271,12 +287,14 @@ def _has_no_parameters(item: pytest.Item) -> bool:
     return any(name in values and not isinstance(values[name], (str, int)) for name in ("model", "cells"))
 
 
-def _expect_failure(item: pytest.Item, config: pytest.Config) -> None:
-    model = _parameters(item).get("model")
-    if model is None:
+def _mark(item: pytest.Item, config: pytest.Config) -> None:
+    """Say which model and dataset the claim is about, and whether it is known to fail for them."""
+    parameters = _parameters(item)
+    if "cells" not in parameters:
         return
-    dataset = config.stash[RUN].datasets[_parameters(item)["cells"]].name
-    known = _expected_failures(item.path.parent / "expected_failures.toml").get(model, {})
+    model, dataset = parameters.get("model"), config.stash[RUN].datasets[parameters["cells"]].name
+    item.user_properties.append((CLAIM_PROPERTY, [model, dataset]))
+    known = _expected_failures(item.path.parent / "expected_failures.toml").get(str(model), {})
     claim = f"{item.path.stem}::{getattr(item, 'originalname', item.name)}"
     reason = known.get(f"{claim}[{dataset}]", known.get(claim))
     if reason is not None:
@@ -284,17 +302,29 @@ def _expect_failure(item: pytest.Item, config: pytest.Config) -> None:
         item.add_marker(pytest.mark.xfail(reason=reason, strict=True, raises=AssertionError))
 
 
+def _warn_of_stale_expectations(claims: dict[Path, set[str]]) -> None:
+    for module, tests in claims.items():
+        path = module.parent / "expected_failures.toml"
+        for model, expected in _expected_failures(path).items():
+            for claim in expected:
+                file, _, test = claim.partition("[")[0].partition("::")
+                if file == module.stem and test not in tests:
+                    warnings.warn(
+                        pytest.PytestWarning(f"{path.name}: {model} expects {claim}, which is no claim"), stacklevel=1
+                    )
+
+
 def _expected_failures(path: Path) -> dict[str, dict[str, str]]:
     return tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def _comes_along(name: str, model: type, weights: Path | None) -> bool:
-    from scfm_eval.models.protocols import card
+    from scfm_eval.models.protocols import Pretrained, card, missing_methods
 
     about = card(model, name=name)
     if about.role != "model":
         return about.in_default_run
-    return weights is not None or bool(model.available())  # type: ignore[attr-defined]
+    return weights is not None or (not missing_methods(model, Pretrained) and model.available())  # type: ignore[attr-defined]
 
 
 @contextmanager
@@ -319,7 +349,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
         finally:
             if made:
                 item.user_properties.append(
-                    ("scfm_eval.comparisons", [vars(found) | {"text": str(found)} for found in made])
+                    (COMPARISONS_PROPERTY, [vars(found) | {"text": str(found)} for found in made])
                 )
 
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 RESULT_PROPERTY = "scfm_eval.result"
 """Name of the test property that carries a result from a worker to the report."""
-TASK_PROPERTY = "scfm_eval.task"
-"""Name of the test property that says which task and dataset a claim is about."""
+CLAIM_PROPERTY = "scfm_eval.claim"
+"""Name of the test property that says which model and dataset a claim is about."""
 COMPARISONS_PROPERTY = "scfm_eval.comparisons"
 """Name of the test property that carries the comparisons of a claim."""
 
@@ -40,9 +40,8 @@ class _Collector:
         for name, value in report.user_properties:
             if name == RESULT_PROPERTY:
                 self._add(str(value))
-        if report.when == "call" or report.outcome != "passed":
-            if TASK_PROPERTY in properties or "benchmarks/" in report.nodeid:
-                self.verdicts[report.nodeid] = _verdict(report, properties)
+        if CLAIM_PROPERTY in properties and (report.when == "call" or report.outcome != "passed"):
+            self.verdicts[report.nodeid] = _verdict(report, properties)
 
     def _add(self, packed: str) -> None:
         from scfm_eval.results import Result
@@ -79,7 +78,9 @@ class _Collector:
         if self.written is None:
             return
         terminalreporter.section("scfm_eval")
-        for line in render(self.results.values(), width=terminalreporter._tw.fullwidth).splitlines():
+        for line in (
+            "" if not self.results else render(self.results.values(), width=terminalreporter._tw.fullwidth).splitlines()
+        ):
             terminalreporter.write_line(line.rstrip())
         for verdict in self.verdicts.values():
             if verdict.outcome in ("failed", "error", "unexpected pass"):
@@ -96,12 +97,10 @@ def pytest_configure(config: pytest.Config) -> None:
 def _verdict(report: pytest.TestReport, properties: dict[str, Any]) -> Verdict:
     from scfm_eval.report import ComparisonRecord, Verdict
 
-    claim, _, rest = report.nodeid.partition("[")
-    _, dataset = properties.get(TASK_PROPERTY, (None, None))
-    model = rest.rstrip("]").removesuffix(f"-{dataset}") if dataset and rest.rstrip("]") != dataset else None
+    model, dataset = properties[CLAIM_PROPERTY]
     fields = ComparisonRecord.model_fields
     return Verdict(
-        claim=claim,
+        claim=report.nodeid.partition("[")[0],
         model=model,
         dataset=dataset,
         outcome=_outcome(report),

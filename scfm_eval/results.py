@@ -24,17 +24,17 @@ class ScoreRecord(_Strict):
     """One metric of one result; ``value`` is null exactly when ``reason`` says why."""
 
     value: float | None = Field(description="mean over seeds; null is undefined, never zero")
-    reason: str = Field("", description="why the value is undefined")
-    low: float | None = Field(None, description="lower end of the 95 % percentile interval")
-    high: float | None = Field(None, description="upper end of the 95 % percentile interval")
-    chance: float | None = Field(None, description="the value that knows nothing about the cells")
-    best: float | None = Field(1.0, description="best possible value; null is unbounded")
-    worst: float | None = Field(0.0, description="worst possible value; null is unbounded")
+    reason: str = Field(default="", description="why the value is undefined")
+    low: float | None = Field(default=None, description="lower end of the 95 % percentile interval")
+    high: float | None = Field(default=None, description="upper end of the 95 % percentile interval")
+    chance: float | None = Field(default=None, description="the value that knows nothing about the cells")
+    best: float | None = Field(default=1.0, description="best possible value; null is unbounded")
+    worst: float | None = Field(default=0.0, description="worst possible value; null is unbounded")
     higher_is_better: bool = True
     per_seed: list[float] = Field(default_factory=list)
     how: dict[str, Any] = Field(default_factory=dict, description="packages, versions and parameters")
-    source: str = Field("", description="DOI or package of the definition")
-    replicates: str | None = Field(None, description="values under resampling, little-endian float32 in base64")
+    source: str = Field(default="", description="DOI or package of the definition")
+    replicates: str | None = Field(default=None, description="values under resampling, little-endian float32 in base64")
 
 
 class DatasetRecord(_Strict):
@@ -63,7 +63,7 @@ class ModelRecord(_Strict):
     citation: str = ""
     trained_here: bool = Field(description="whether the method learned from this dataset")
     weights_sha256: str | None = None
-    n_parameters: int | None = Field(None, description="number of parameters that were loaded")
+    n_parameters: int | None = Field(default=None, description="number of parameters that were loaded")
     parameters: dict[str, Any] = Field(default_factory=dict, description="constructor arguments")
     adapter_sha256: str = ""
     saw_dataset_in_pretraining: bool = False
@@ -76,7 +76,7 @@ class ReadableRecord(_Strict):
     counts: float = Field(description="share of the counts, 0 to 1")
     n_genes: int
     ambiguous: list[str] = Field(default_factory=list, description="genes whose name stands for several")
-    merged: int = Field(0, description="genes whose counts were added to another one of the same id")
+    merged: int = Field(default=0, description="genes whose counts were added to another one of the same id")
 
 
 class Result(_Strict):
@@ -142,7 +142,7 @@ def measure(
     chance
         Estimates the value without information, where the metric does not state it.
     """
-    known = {
+    known: dict[str, Any] = {
         "best": _finite(metric.best),
         "worst": _finite(metric.worst),
         "higher_is_better": metric.higher_is_better,
@@ -182,7 +182,7 @@ def combine(
     chance = (
         None if None in chances else sum(w * float(c or 0.0) for w, c in zip(weights.values(), chances, strict=True))
     )
-    known = {"best": 1.0, "worst": 0.0, "higher_is_better": True, "source": source}
+    known: dict[str, Any] = {"best": 1.0, "worst": 0.0, "higher_is_better": True, "source": source}
     return _record([value], resampled, chance=chance, how=how, known=known)
 
 

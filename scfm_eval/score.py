@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scfm_eval.metrics.metric import UndefinedMetricError
 from scfm_eval.metrics.resampling import interval
 
 _made: ContextVar[list[Comparison] | None] = ContextVar("comparisons", default=None)
@@ -62,6 +63,8 @@ class Comparison:
     def _amount(self) -> str:
         assert self.difference is not None
         spread = f" [{self.low:+.3f}, {self.high:+.3f}]"
+        if self.difference == 0:
+            return f"level{spread}"
         away = "ahead" if self.relation.startswith((">", "not below")) == (self.difference > 0) else "short"
         if not self.holds and away == "ahead":
             return f"ahead by {abs(self.difference):.3f}{spread}, but the interval does not exclude a loss"
@@ -84,9 +87,10 @@ def recording() -> Iterator[list[Comparison]]:
 class Score(float):
     """A float with its name, origin, interval and paired resamples; undefined is NaN with a reason.
 
-    ``a > b`` means: the lower end of the 95 % interval of the paired difference is above zero. ``a >= b - 0.02`` means:
-    it is above minus the stated margin. ``<`` and ``<=`` mirror them. Scores that are undefined, or were not measured on
-    the same cells, folds and seeds, cannot be compared. Against a plain number the score's own interval decides.
+    ``a > b`` means: the lower end of the 95 % interval of the paired difference is above zero. ``a >= b - 0.02``
+    means: it is above minus the stated margin. ``<`` and ``<=`` mirror them. Scores that are undefined, or were not
+    measured on the same cells, folds and seeds, cannot be compared. Against a plain number the score's own interval
+    decides.
 
     Parameters
     ----------
@@ -130,6 +134,7 @@ class Score(float):
         reason: str = "",
         shift: float = 0.0,
     ) -> Score:
+        """Make the float and attach what is known of it."""
         self = super().__new__(cls, math.nan if value is None else value)
         self.name, self.model, self.dataset = name, model, dataset
         self.higher_is_better, self.chance = higher_is_better, chance
@@ -175,16 +180,16 @@ class Score(float):
             shift=self.shift + by,
         )
 
-    def __gt__(self, other: float) -> Comparison:  # type: ignore[override]
+    def __gt__(self, other: float) -> Comparison:  # type: ignore[override, misc]
         return _record(self.compare(other, ">"))
 
-    def __ge__(self, other: float) -> Comparison:  # type: ignore[override]
+    def __ge__(self, other: float) -> Comparison:  # type: ignore[override, misc]
         return _record(self.compare(other, ">="))
 
-    def __lt__(self, other: float) -> Comparison:  # type: ignore[override]
+    def __lt__(self, other: float) -> Comparison:  # type: ignore[override, misc]
         return _record(self.compare(other, "<"))
 
-    def __le__(self, other: float) -> Comparison:  # type: ignore[override]
+    def __le__(self, other: float) -> Comparison:  # type: ignore[override, misc]
         return _record(self.compare(other, "<="))
 
     def has_not_regressed_from(self, reference: Score) -> Comparison:
@@ -212,7 +217,10 @@ class Score(float):
             return Comparison(str(self), relation, right, holds=False, reason=reason)
         difference = float(self) - float(other)
         paired = self.replicates - (other.replicates if isinstance(other, Score) else other)
-        low, high = interval(paired)
+        try:
+            low, high = interval(paired)
+        except UndefinedMetricError as undefined:
+            return Comparison(str(self), relation, right, holds=False, reason=str(undefined))
         holds = {
             ">": low > 0,
             ">=": low >= 0,

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
-from platformdirs import user_cache_path
 
+from scfm_eval.datasets.download import cache_folder
 from scfm_eval.errors import InvalidInputError
 
 Made = tuple[list[NDArray[Any]], dict[str, Any]]
@@ -91,11 +91,6 @@ class Store:
                 found=str(error),
                 remedy="free some disk space, or point SCFM_EVAL_CACHE to a folder with room",
             ) from error
-
-
-def cache_folder() -> Path:
-    """Return the folder of all that can be made or fetched again: ``$SCFM_EVAL_CACHE`` or the user's cache."""
-    return Path(os.environ["SCFM_EVAL_CACHE"]) if "SCFM_EVAL_CACHE" in os.environ else user_cache_path("scfm_eval")
 
 
 def _save(path: Path, array: NDArray[Any]) -> str:

@@ -61,7 +61,7 @@ def test_a_failed_making_leaves_nothing(tmp_path, make):
 
 
 def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, make, monkeypatch):
-    def full(*args, **kwargs):
+    def full(*_, **__):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(np, "save", full)

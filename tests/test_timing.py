@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
 from scfm_eval import timing
@@ -46,9 +48,9 @@ def test_an_outer_recording_stands_still_meanwhile(clock):
 
 def test_a_failing_phase_is_still_counted(clock):
     with timing.recording() as seconds:
-        with pytest.raises(ValueError, match="x"), timing.phase("forward"):
+        with contextlib.suppress(ZeroDivisionError), timing.phase("forward"):
             clock(4)
-            raise ValueError("x")
+            raise ZeroDivisionError
         clock(8)
     assert seconds == {"forward": 4}
 

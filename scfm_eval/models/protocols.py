@@ -7,7 +7,6 @@ the dataset has batches, ``obs["batch"]`` (categorical). Nothing else is in it, 
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,8 +55,18 @@ class LabelTrainable(Protocol):
         ...
 
 
-class VocabularyReader(Protocol):
-    """Knows which genes its weights can read before the weights are loaded."""
+class Pretrained(Protocol):
+    """Has weights on disk, and knows which genes they can read before they are loaded."""
+
+    @classmethod
+    def locate(cls, weights: str | Path | None = None, *, offline: bool = False) -> Path:
+        """Return the weights folder, downloaded if need be; raises ``InvalidInputError`` where there is none."""
+        ...
+
+    @classmethod
+    def available(cls, weights: str | Path | None = None) -> bool:
+        """Return whether the weights are on this machine; the network is not touched."""
+        ...
 
     @classmethod
     def vocabulary(cls, weights: Path) -> Collection[str]:
@@ -120,5 +129,4 @@ def card(model: type, *, name: str | None = None) -> Card:
 
 def missing_methods(model: type, capability: type) -> list[str]:
     """Return the methods of ``capability`` that the class ``model`` does not have."""
-    wanted = [name for name, _ in inspect.getmembers(capability, inspect.isfunction) if not name.startswith("_")]
-    return [name for name in wanted if not callable(getattr(model, name, None))]
+    return [name for name in vars(capability) if name[0] != "_" and not callable(getattr(model, name, None))]

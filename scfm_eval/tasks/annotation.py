@@ -1,10 +1,10 @@
-"""Annotation: can a small classifier read the cell type from the frozen embedding?"""
+"""Annotation: whether a small classifier can read the cell type from the frozen embedding."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 from scfm_eval.datasets.keys import check_keys
 from scfm_eval.datasets.splits import Split, folds
 from scfm_eval.metrics import classification
+from scfm_eval.metrics.metric import Metric, Statistic
 from scfm_eval.models.protocols import Embedder
 from scfm_eval.results import ScoreRecord, measure
 from scfm_eval.tasks import probes
@@ -26,8 +27,12 @@ _PROBES: dict[str, probes.Probe] = {
     "knn_": probes.nearest_neighbors,
     "xgboost_": probes.boosted_trees,
 }
-_BY_PREDICTION = (classification.macro_f1, classification.balanced_accuracy, classification.accuracy)
-_BY_PROBABILITY = (classification.log_loss, classification.expected_calibration_error)
+_BY_PREDICTION: tuple[Metric[Any], ...] = (
+    classification.macro_f1,
+    classification.balanced_accuracy,
+    classification.accuracy,
+)
+_BY_PROBABILITY: tuple[Metric[Any], ...] = (classification.log_loss, classification.expected_calibration_error)
 _PERMUTATIONS = 20
 
 
@@ -37,6 +42,9 @@ class _Predictions:
 
     labels: NDArray[np.str_]
     probabilities: NDArray[np.float64]
+
+    def permuted(self, order: NDArray[np.intp]) -> _Predictions:
+        return _Predictions(self.labels[order], self.probabilities[order])
 
 
 @dataclass(frozen=True)
@@ -141,26 +149,20 @@ def _scores(
     rng = np.random.default_rng(0)
     orders = [rng.permutation(len(labels)) for _ in range(_PERMUTATIONS)]
     scores = {}
-    for metric in _BY_PREDICTION:
-        scores[prefix + metric.name] = measure(
-            metric,
-            lambda metric=metric: [metric.statistic(labels, run.labels, classes=classes) for run in runs],
-            weights=weights,
-            chance=lambda metric=metric: float(
-                np.mean([metric(labels, runs[0].labels[order], classes=classes) for order in orders])
-            ),
-        )
-    for metric in _BY_PROBABILITY:
-        scores[prefix + metric.name] = measure(
-            metric,
-            lambda metric=metric: [
-                metric.statistic(labels, probabilities=run.probabilities, classes=classes) for run in runs
-            ],
-            weights=weights,
-            chance=lambda metric=metric: float(
-                np.mean([metric(labels, probabilities=runs[0].probabilities[o], classes=classes) for o in orders])
-            ),
-        )
+    for metric in (*_BY_PREDICTION, *_BY_PROBABILITY):
+
+        def statistic(run: _Predictions, metric: Metric[Any] = metric) -> Statistic:
+            if metric in _BY_PROBABILITY:
+                return metric.statistic(labels, probabilities=run.probabilities, classes=classes)
+            return metric.statistic(labels, run.labels, classes=classes)
+
+        def statistics(of: Callable[[_Predictions], Statistic] = statistic) -> list[Statistic]:
+            return [of(run) for run in runs]
+
+        def chance(of: Callable[[_Predictions], Statistic] = statistic) -> float:
+            return float(np.mean([of(runs[0].permuted(order)).value() for order in orders]))
+
+        scores[prefix + metric.name] = measure(metric, statistics, weights=weights, chance=chance)
     return scores
 
 
@@ -168,7 +170,10 @@ def _details(labels: NDArray[np.str_], run: _Predictions, *, classes: NDArray[np
     return {
         "classes": classes.tolist(),
         "confusion_matrix": classification.confusion_matrix(labels, run.labels, classes=classes).tolist(),
-        "per_class": classification.per_class(labels, run.labels, classes=classes),
+        "per_class": {
+            label: asdict(scores)
+            for label, scores in classification.per_class(labels, run.labels, classes=classes).items()
+        },
         "split": {"unit": split.unit, "n_folds": split.n_folds, "note": split.note},
     }
 

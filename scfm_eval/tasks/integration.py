@@ -1,4 +1,4 @@
-"""Batch integration: is a cell type from many batches one neighbourhood, and are the types still apart?"""
+"""Batch integration: whether a cell type from many batches is one neighbourhood, apart from the other types."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ _PANEL: Mapping[str, tuple[Metric[Any], Callable[[_Space], Statistic]]] = {
 
 @dataclass(frozen=True)
 class BatchIntegration:
-    """The scib-metrics panel, without labels for any method; total = 0.6 bio + 0.4 batch.
+    """The scib-metrics panel, without labels for any method; total is the weighted mean of both sides.
 
     Chance is the value after the rows of the embedding were permuted: nothing is known about any cell, and batches are
     mixed perfectly. Intervals are over donors where there are several, else over cells within batches.
@@ -109,7 +109,7 @@ class BatchIntegration:
     headline: ClassVar[tuple[str, ...]] = ("total", "bio", "batch", "ilisi")
 
     def refuses(self, model: type) -> str:
-        """Return why ``model`` cannot take part: no embedding, or one that would have seen the labels it is scored by."""
+        """Return why ``model`` cannot take part: no embedding, or one that has seen the labels it is scored by."""
         if learns_labels(model):
             return "it learns from labels, and the labels of all cells are what this task scores"
         return lacks(model, Embedder)
@@ -158,9 +158,8 @@ def _own_space(cells: AnnData, *, batch: NDArray[np.str_], n_components: int) ->
 
 def _totals(scores: dict[str, ScoreRecord]) -> dict[str, ScoreRecord]:
     bio, batch = dict.fromkeys(BIO, 1 / len(BIO)), dict.fromkeys(BATCH, 1 / len(BATCH))
-    whole = {name: 0.6 * weight for name, weight in bio.items()} | {
-        name: 0.4 * weight for name, weight in batch.items()
-    }
+    whole = {name: panel.BIO_SHARE * weight for name, weight in bio.items()}
+    whole |= {name: panel.BATCH_SHARE * weight for name, weight in batch.items()}
     sums = {"bio": bio, "batch": batch, "total": whole}
     return {
         name: combine(scores, weights=weights, source=_SOURCE, how={"weights": weights})

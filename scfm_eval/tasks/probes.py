@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from scfm_eval.datasets.splits import folds
 
-Probe = Callable[..., NDArray[np.float64]]
+Probe = Callable[..., tuple[NDArray[np.str_], NDArray[np.float64]]]
+"""Fits on training cells and returns classes, and their probabilities for the test cells."""
 
 _PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 _INNER_FOLDS = 3
@@ -65,13 +66,16 @@ def nearest_neighbors(
 def boosted_trees(
     train: NDArray[Any], labels: NDArray[np.str_], test: NDArray[Any], *, donors: NDArray[Any] | None, seed: int
 ) -> tuple[NDArray[np.str_], NDArray[np.float64]]:
-    """Gradient-boosted trees (XGBoost, hist, 400 trees, depth 6, rate 0.05); parameters as :func:`logistic_regression`."""
+    """XGBoost (hist with 64 bins, 400 trees, depth 6, learning rate 0.05); parameters as :func:`logistic_regression`.
+
+    With a few thousand cells, 64 quantiles of a feature lose nothing, and cost a third of XGBoost's 256.
+    """
     from xgboost import XGBClassifier
 
     del donors
     classes, codes = np.unique(labels, return_inverse=True)
     model = XGBClassifier(
-        n_estimators=400, max_depth=6, learning_rate=0.05, tree_method="hist", n_jobs=1, random_state=seed
+        n_estimators=400, max_depth=6, learning_rate=0.05, tree_method="hist", max_bin=64, n_jobs=1, random_state=seed
     ).fit(train, codes)
     return classes, model.predict_proba(test).astype(np.float64)
 

@@ -22,7 +22,7 @@ class Embed(Protocol):
     """Gives a model's embedding of all cells of the dataset."""
 
     def __call__(self, *, seed: int, train: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
-        """Return ``(n_cells, d)``; a method that learns here learns from the cells in ``train`` only (all if ``None``)."""
+        """Return ``(n_cells, d)``; what learns here learns from the cells in ``train`` only (``None``: from all)."""
         ...
 
 
@@ -56,6 +56,10 @@ class Task(Protocol):
     def refuses(self, model: type) -> str:
         """Return why ``model`` cannot take part; empty when it can."""
         ...
+
+
+class EmbeddingTask(Task, Protocol):
+    """A task that is scored from an embedding."""
 
     def check(self, cells: AnnData, *, dataset: str) -> None:
         """Raise ``InvalidInputError`` when the task means nothing on these cells."""

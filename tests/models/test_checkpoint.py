@@ -1,0 +1,220 @@
+"""Weights are found where they should be, and a damaged or hostile file is refused, not executed."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from scfm_eval.errors import InvalidInputError
+from scfm_eval.models import checkpoint
+
+HOME = {"repo": "someone/something", "revision": "0" * 40, "files": ("config.json",)}
+
+
+class Hostile:
+    """Touches a file when it is unpickled."""
+
+    def __init__(self, touched: Path) -> None:
+        self.touched = touched
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.touched),)
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """Replace the download by a folder that is or is not cached; records the calls."""
+    import huggingface_hub
+
+    calls = []
+
+    def snapshot_download(repo, *, revision, allow_patterns, local_files_only):
+        calls.append((repo, revision, tuple(allow_patterns), local_files_only))
+        folder = tmp_path / "snapshot"
+        if not local_files_only:
+            folder.mkdir(exist_ok=True)
+            (folder / "config.json").write_text("{}")
+        if not folder.exists():
+            raise FileNotFoundError("not cached")
+        return str(folder)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    monkeypatch.delenv("SCFM_EVAL_WEIGHTS", raising=False)
+    return calls
+
+
+def test_a_given_folder_comes_first(tmp_path, hub):
+    assert checkpoint.locate("m", weights=str(tmp_path), **HOME) == tmp_path
+    assert checkpoint.present("m", weights=tmp_path)
+    assert hub == []
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_given_folder_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(InvalidInputError, match="no such folder"):
+        checkpoint.locate("m", weights=tmp_path / "none", **HOME)
+    assert not checkpoint.present("m", weights=tmp_path / "none")
+
+
+def test_the_mirror_comes_second(tmp_path, hub, monkeypatch):
+    (tmp_path / "m").mkdir()
+    monkeypatch.setenv("SCFM_EVAL_WEIGHTS", str(tmp_path))
+    assert checkpoint.locate("m", **HOME) == tmp_path / "m"
+    assert checkpoint.present("m", **HOME)
+    assert hub == []
+
+
+def test_downloads_the_pinned_revision_once(tmp_path, hub):
+    assert not checkpoint.present("m", **HOME)
+    assert checkpoint.locate("m", **HOME) == tmp_path / "snapshot"
+    assert checkpoint.locate("m", **HOME) == tmp_path / "snapshot"
+    assert checkpoint.present("m", **HOME)
+    assert [call[3] for call in hub] == [True, True, False, True, True]
+    assert hub[2] == ("someone/something", "0" * 40, ("config.json",), False)
+
+
+@pytest.mark.usefixtures("hub")
+def test_an_incomplete_cache_is_not_present(tmp_path):
+    (tmp_path / "snapshot").mkdir()
+    assert not checkpoint.present("m", **HOME)
+
+
+def test_offline_names_all_three_places(hub, monkeypatch):
+    monkeypatch.setenv("SCFM_EVAL_WEIGHTS", "/nowhere")
+    with pytest.raises(InvalidInputError) as caught:
+        checkpoint.locate("m", **HOME, offline=True)
+    assert all(place in str(caught.value) for place in ("no folder was given", "/nowhere/m", "someone/something"))
+    assert all(call[3] for call in hub)
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_failed_download_says_why(monkeypatch):
+    import huggingface_hub
+
+    def refuse(*_args, **_how):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
+    with pytest.raises(InvalidInputError, match="no route to host"):
+        checkpoint.locate("m", **HOME)
+
+
+def test_fetch_file_checks_the_bytes(tmp_path, monkeypatch):
+    monkeypatch.setenv("SCFM_EVAL_CACHE", str(tmp_path))
+    there = tmp_path / "weights" / "m" / "vocab.json"
+    there.parent.mkdir(parents=True)
+    there.write_bytes(b"abc")
+    known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    asked = {"url": "http://localhost:9/x", "offline": True}
+    assert checkpoint.fetch_file("m", "vocab.json", sha256=known, **asked) == there
+    with pytest.raises(InvalidInputError, match="downloads are off"):
+        checkpoint.fetch_file("m", "other.json", sha256=known, **asked)
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 5])
+def test_plain_pickles_are_read(tmp_path, protocol):
+    content = {"g": 1, "n": np.int16(3), "f": np.float64(0.5), "a": np.arange(3), "o": OrderedDict(b=[None, (1, "x")])}
+    (tmp_path / "p.pkl").write_bytes(pickle.dumps(content, protocol=protocol))
+    read = checkpoint.read_pickle(tmp_path / "p.pkl")
+    np.testing.assert_array_equal(read.pop("a"), content.pop("a"))
+    assert read == content
+
+
+def test_json_is_read_in_its_place(tmp_path):
+    (tmp_path / "p.json").write_text(json.dumps({"g": 1}))
+    assert checkpoint.read_dictionary(tmp_path / "p.json") == {"g": 1}
+    (tmp_path / "p.json").write_text("[1]")
+    with pytest.raises(InvalidInputError, match="list"):
+        checkpoint.read_dictionary(tmp_path / "p.json")
+
+
+def test_a_hostile_pickle_is_not_executed(tmp_path):
+    (tmp_path / "p.pkl").write_bytes(pickle.dumps({"g": Hostile(tmp_path / "touched")}))
+    with pytest.raises(InvalidInputError, match=r"posix\.mkdir|nt\.mkdir"):
+        checkpoint.read_pickle(tmp_path / "p.pkl")
+    assert not (tmp_path / "touched").exists()
+
+
+def test_a_hostile_state_dict_is_not_executed(tmp_path):
+    torch.save({"w": Hostile(tmp_path / "touched")}, tmp_path / "m.pt")
+    with pytest.raises(InvalidInputError, match="nothing of it was executed"):
+        checkpoint.read_tensors(tmp_path / "m.pt")
+    assert not (tmp_path / "touched").exists()
+
+
+@pytest.mark.parametrize("keep", [0, 1, 10, 40])
+def test_cut_files_are_refused(tmp_path, keep):
+    torch.save({"w": torch.ones(50)}, tmp_path / "m.pt")
+    save_file({"w": torch.ones(50)}, tmp_path / "m.safetensors")
+    (tmp_path / "m.pkl").write_bytes(pickle.dumps(dict.fromkeys(map(str, range(50)), 1.0)))
+    readers = {
+        "m.pt": checkpoint.read_tensors,
+        "m.safetensors": checkpoint.read_tensors,
+        "m.pkl": checkpoint.read_pickle,
+    }
+    for file, read in readers.items():
+        content = (tmp_path / file).read_bytes()
+        (tmp_path / file).write_bytes(content[:keep])
+        with pytest.raises(InvalidInputError, match=file):
+            read(tmp_path / file)
+
+
+def test_a_nested_state_dict_is_refused(tmp_path):
+    torch.save({"state_dict": {"w": torch.ones(2)}}, tmp_path / "m.pt")
+    with pytest.raises(InvalidInputError, match="state_dict"):
+        checkpoint.read_tensors(tmp_path / "m.pt")
+
+
+def test_every_tensor_has_to_fit():
+    module, good = nn.Linear(3, 2), {"weight": torch.ones(2, 3), "bias": torch.ones(2)}
+    assert checkpoint.load_strictly(module, good) == 8
+    assert (module.weight == 1).all()
+    faults = {
+        "bias is missing": {"weight": good["weight"]},
+        "extra.w is unexpected": {**good, "extra.w": torch.ones(1)},
+        r"weight has shape \(3, 3\), not \(2, 3\)": {**good, "weight": torch.ones(3, 3)},
+    }
+    for said, tensors in faults.items():
+        with pytest.raises(InvalidInputError, match=said):
+            checkpoint.load_strictly(module, tensors)
+
+
+def test_ignored_names_are_matched_whole():
+    good = {"weight": torch.ones(2, 3), "bias": torch.ones(2), "head.w": torch.ones(1)}
+    assert checkpoint.load_strictly(nn.Linear(3, 2), good, ignored=(r"head\..*",)) == 8
+    with pytest.raises(InvalidInputError, match=r"head\.w is unexpected"):
+        checkpoint.load_strictly(nn.Linear(3, 2), good, ignored=("head",))
+
+
+def test_tied_tensors_may_be_absent_but_never_differ():
+    module = nn.ModuleDict({"a": nn.Linear(2, 2, bias=False), "b": nn.Linear(2, 2, bias=False)})
+    tied = {"b.weight": "a.weight"}
+    assert checkpoint.load_strictly(module, {"a.weight": torch.eye(2)}, tied=tied) == 4
+    assert torch.equal(module["b"].weight, torch.eye(2))
+    with pytest.raises(InvalidInputError, match=r"b\.weight differs from a\.weight"):
+        checkpoint.load_strictly(module, {"a.weight": torch.eye(2), "b.weight": torch.ones(2, 2)}, tied=tied)
+
+
+def test_two_tensors_of_one_meaning_are_refused():
+    with pytest.raises(InvalidInputError, match="b twice"):
+        checkpoint.renamed({"a": torch.ones(1), "b": torch.ones(1)}, [("^a$", "b")])
+
+
+def test_sha256_is_of_the_listing(tmp_path):
+    (tmp_path / "b").write_bytes(b"abc")
+    (tmp_path / "a").write_bytes(b"")
+    import hashlib
+
+    empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    expected = hashlib.sha256(f"{empty}  a\n{abc}  b\n".encode()).hexdigest()
+    assert checkpoint.weights_sha256([tmp_path / "b", tmp_path / "a"]) == expected

@@ -1,0 +1,163 @@
+"""A report is written whole, read back the same, refused when newer, upgraded when older."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+
+from scfm_eval import report as report_module
+from scfm_eval.errors import InvalidInputError
+from scfm_eval.metrics.metric import Statistic, UndefinedMetricError, metric
+from scfm_eval.report import SCHEMA_VERSION, Report, read_report, schema, write_report
+from scfm_eval.results import DatasetRecord, ModelRecord, ReadableRecord, Result, ScoreRecord, combine, measure
+
+COMMITTED = Path(__file__).parents[1] / "reports" / "schema.json"
+VALUES = np.array([0.0, 1.0, 1.0, 1.0])
+WEIGHTS = np.random.default_rng(0).multinomial(4, [0.25] * 4, size=500)
+
+
+@metric(best=1.0, worst=0.0, chance=0.5, source="toy")
+def share(values):
+    """Mean of the values."""
+    return Statistic(lambda weights: weights @ values / weights.sum(axis=1), n_cells=len(values))
+
+
+@metric(best=1.0, worst=0.0, source="toy")
+def never():
+    """Has no value."""
+    raise UndefinedMetricError("one batch only")
+
+
+def record(values=VALUES):
+    return measure(share, lambda: [share.statistic(values)], weights=WEIGHTS)
+
+
+@pytest.fixture
+def result():
+    return Result(
+        task="toy",
+        parameters={},
+        headline=["share"],
+        seeds=[0],
+        pairing="p",
+        dataset=DatasetRecord(name="cells", sha256="0", n_cells=4, n_genes=2, n_unlabelled=0),
+        model=ModelRecord(name="mine", role="model", trained_here=False),
+        readable=ReadableRecord(genes=1.0, counts=1.0, n_genes=2),
+        scores={
+            "share": record(),
+            "other": record(),
+            "never": measure(never, lambda: [never.statistic()], weights=WEIGHTS),
+        },
+        seconds={"forward": 1.0},
+        from_store=False,
+    )
+
+
+@pytest.fixture
+def report(result):
+    return Report(
+        created="2026-01-01T00:00:00+00:00",
+        command=["pytest"],
+        environment={},
+        results=[result.for_report()],
+        verdicts=[],
+    )
+
+
+def test_a_measured_value_has_interval_chance_and_resamples():
+    found = record()
+    assert (found.value, found.chance, found.reason) == (0.75, 0.5, "")
+    assert 0.0 <= found.low < 0.75 < found.high <= 1.0
+
+
+def test_undefined_is_null_with_its_reason():
+    found = measure(never, lambda: [never.statistic()], weights=WEIGHTS)
+    assert (found.value, found.reason, found.low) == (None, "one batch only", None)
+
+
+def test_bias_of_resampling_is_taken_out():
+    @metric(best=1.0, worst=0.0, source="toy")
+    def biased():
+        """Is larger the more cells are doubled."""
+        return Statistic(lambda weights: 0.2 + 0.1 * (weights > 1).sum(axis=1), n_cells=4)
+
+    found = measure(biased, lambda: [biased.statistic()], weights=WEIGHTS)
+    assert found.low < found.value < found.high
+
+
+def test_a_sum_with_an_undefined_member_is_undefined():
+    records = {"a": record(), "b": ScoreRecord(value=None, reason="one batch only")}
+    total = combine(records, weights={"a": 0.6, "b": 0.4}, source="toy", how={})
+    assert total.value is None
+    assert "b: one batch only" in total.reason
+
+
+def test_a_sum_weighs_values_and_resamples():
+    total = combine({"a": record(), "b": record(1 - VALUES)}, weights={"a": 0.6, "b": 0.4}, source="toy", how={})
+    assert total.value == pytest.approx(0.6 * 0.75 + 0.4 * 0.25)
+    alone = record()
+    assert total.high - total.low == pytest.approx(0.2 * (alone.high - alone.low), rel=0.1)
+
+
+def test_a_score_of_a_result_can_be_compared(result):
+    assert result["share"] >= result["other"]
+    with pytest.raises(KeyError, match="it has share, other, never"):
+        result["macro_f1"]
+
+
+def test_round_trip_keeps_headline_resamples_only(report, tmp_path):
+    back = read_report(write_report(report, tmp_path / "report.json"))
+    assert back == report
+    assert back.results[0].scores["share"].replicates
+    assert back.results[0].scores["other"].replicates is None
+
+
+def test_the_committed_schema_is_current_and_reports_validate(report, tmp_path):
+    assert COMMITTED.read_text(encoding="utf-8") == schema()
+    written = json.loads(write_report(report, tmp_path / "report.json").read_text())
+    jsonschema.validate(written, json.loads(schema()))
+    written["results"][0]["scores"]["share"]["value"] = "good"
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(written, json.loads(schema()))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "{}", '{"schema_version": 99}', '{"schema_version": 1}', '{"schema_version": "1"}']
+)
+def test_what_is_no_report_of_a_known_form_is_refused(text, tmp_path):
+    (tmp_path / "report.json").write_text(text)
+    with pytest.raises(InvalidInputError, match="asked: a report"):
+        read_report(tmp_path / "report.json")
+
+
+def test_an_older_form_is_upgraded_step_by_step(report, tmp_path, monkeypatch):
+    old = json.loads(report.model_dump_json()) | {"schema_version": SCHEMA_VERSION - 1}
+    old["when"] = old.pop("created")
+    (tmp_path / "old.json").write_text(json.dumps(old))
+    step = {
+        SCHEMA_VERSION - 1: lambda found: {
+            **{k: v for k, v in found.items() if k != "when"},
+            "created": found["when"],
+            "schema_version": SCHEMA_VERSION,
+        }
+    }
+    monkeypatch.setattr(report_module, "UPGRADES", step)
+    assert read_report(tmp_path / "old.json") == report
+
+
+def test_a_failed_write_keeps_the_old_report(report, tmp_path, monkeypatch):
+    path = write_report(report, tmp_path / "report.json")
+    before = path.read_bytes()
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(report_module.os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_report(report.model_copy(update={"created": "later"}), path)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["report.json"]
