@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -170,10 +170,7 @@ def _details(labels: NDArray[np.str_], run: _Predictions, *, classes: NDArray[np
     return {
         "classes": classes.tolist(),
         "confusion_matrix": classification.confusion_matrix(labels, run.labels, classes=classes).tolist(),
-        "per_class": {
-            label: asdict(scores)
-            for label, scores in classification.per_class(labels, run.labels, classes=classes).items()
-        },
+        "per_class": dict(classification.per_class(labels, run.labels, classes=classes)),
         "split": {"unit": split.unit, "n_folds": split.n_folds, "note": split.note},
     }
 

@@ -20,7 +20,7 @@ BATCHES = np.where(RNG.random(N) < 0.5, "x", "y")
 def cells():
     rate = np.full((N, 60), 1.0)
     for i, label in enumerate(("t", "b", "nk")):
-        rate[LABELS == label, 10 * i : 10 * i + 10] = 6.0
+        rate[label == LABELS, 10 * i : 10 * i + 10] = 6.0
     rate[BATCHES == "y", 30:45] = 4.0
     obs = pd.DataFrame(
         {"label": pd.Categorical(LABELS), "batch": pd.Categorical(BATCHES)}, index=[f"c{i}" for i in range(N)]
