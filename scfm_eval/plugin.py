@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import signal
+import sys
 import tomllib
 import warnings
 from collections.abc import Generator, Iterable, Iterator
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from _pytest.mark.expression import Expression
 
-from scfm_eval.reporting import CLAIM_PROPERTY, COMPARISONS_PROPERTY
+from scfm_eval.reporting import CLAIM_PROPERTY, COLLECTOR, COMPARISONS_PROPERTY
 
 if TYPE_CHECKING:
     from scfm_eval.datasets.dataset import Dataset
@@ -216,6 +217,30 @@ def _interrupt(signum: int, _: object) -> None:
     raise KeyboardInterrupt(f"signal {signum}")
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Refuse bad input before anything is collected or loaded, in one process and with workers alike."""
+    if hasattr(session.config, "workerinput"):
+        return
+    run = session.config.stash[RUN]
+    with _usage_errors():
+        unknown = set(run.weights) - set(run.installed) - set(run.asked)
+        if unknown:
+            raise pytest.UsageError(f"--weights {min(unknown)}=…: no model of that name; see `scfm-eval list`")
+        for index in range(len(session.config.getoption("--dataset"))):
+            run.cells(index)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Turn a distributed run red that skipped all that it was asked about a model; one process is stopped earlier."""
+    collector = session.config.pluginmanager.get_plugin(COLLECTOR)
+    if collector is None or not session.config.getoption("numprocesses", None) or not collector.verdicts:
+        return
+    idle = set(session.config.stash[RUN].asked) - collector.models_tried()
+    if idle:
+        print(f"\nERROR: {min(idle)} was asked for, but no claim about it could run", file=sys.stderr)
+        session.exitstatus = pytest.ExitCode.USAGE_ERROR
+
+
 def pytest_report_header(config: pytest.Config) -> list[str]:
     """Say what is under test."""
     datasets = config.getoption("--dataset") or DEFAULT_DATASETS
@@ -263,12 +288,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _check_asked(run: Run, items: list[pytest.Item]) -> None:
     if not run.asks_models:
         return
-    with _usage_errors():
-        asked, _ = set(run.asked), run.weights
-        for index in range(len(run.config.getoption("--dataset"))):
-            run.cells(index)
     runnable = {item.callspec.params["model"] for item in items if _is_runnable(item)}  # type: ignore[attr-defined]
-    idle = sorted(asked - runnable)
+    idle = sorted(set(run.asked) - runnable)
     if idle:
         reasons = "\n".join(f"  {reason}" for reason in run.refusals.get(idle[0], ["no claim was selected"]))
         raise pytest.UsageError(f"{idle[0]} was asked for, but no claim about it can run:\n{reasons}")

@@ -23,6 +23,10 @@ COMPARISONS_PROPERTY = "scfm_eval.comparisons"
 """Name of the test property that carries the comparisons of a claim."""
 
 
+COLLECTOR = "scfm_eval_collector"
+"""Name of the plugin that collects results and verdicts on the controller."""
+
+
 class _Collector:
     """Collects results and verdicts from the reports of all tests, and writes them at the end."""
 
@@ -42,6 +46,9 @@ class _Collector:
                 self._add(str(value))
         if CLAIM_PROPERTY in properties and (report.when == "call" or report.outcome != "passed"):
             self.verdicts[report.nodeid] = _verdict(report, properties)
+
+    def models_tried(self) -> set[str | None]:
+        return {verdict.model for verdict in self.verdicts.values() if verdict.outcome != "skipped"}
 
     def _add(self, packed: str) -> None:
         from scfm_eval.results import Result
@@ -91,7 +98,7 @@ class _Collector:
 def pytest_configure(config: pytest.Config) -> None:
     """Collect on the controller only; workers hand their results over with their tests."""
     if not hasattr(config, "workerinput"):
-        config.pluginmanager.register(_Collector(config), "scfm_eval_collector")
+        config.pluginmanager.register(_Collector(config), COLLECTOR)
 
 
 def _verdict(report: pytest.TestReport, properties: dict[str, Any]) -> Verdict:

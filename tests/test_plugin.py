@@ -64,6 +64,26 @@ def test_a_missing_capability_is_a_visible_skip_and_a_run_of_skips_only_is_refus
     run.stderr.fnmatch_lines(["*reconstructs was asked for, but no claim about it can run*", "*no method embed*"])
 
 
+def test_workers_refuse_a_run_of_skips_only_and_bad_input_too(suite):
+    run = suite(
+        "--model",
+        "models.py:Reconstructs",
+        "--model",
+        "models.py:Good",
+        "-k",
+        "chance",
+        "-n",
+        "2",
+        "--dist",
+        "loadgroup",
+    )
+    assert run.ret == pytest.ExitCode.USAGE_ERROR
+    run.stderr.fnmatch_lines(["*reconstructs was asked for, but no claim about it could run*"])
+    run = suite("--model", "models.py:Goood", "-n", "2", "--dist", "loadgroup")
+    assert run.ret == pytest.ExitCode.USAGE_ERROR
+    run.stderr.fnmatch_lines(["*no such class*"])
+
+
 def test_a_named_model_that_cannot_load_is_an_error_and_still_in_the_report(suite):
     run = suite("--model", "models.py:Broken", "--model", "models.py:Good", "-k", "chance")
     run.assert_outcomes(passed=1, errors=1, deselected=5)
@@ -168,6 +188,7 @@ def test_a_reference_keeps_an_unchanged_run_green_and_a_worse_one_red(suite):
         (["--dataset", "toy.h5ad:label=cell_typ"], "*cell_type*"),
         (["--dataset", "models.h5ad"], "*models.h5ad*"),
         (["--weights", "geneformer"], "*NAME=PATH*"),
+        (["--weights", "geneformr=there"], "*no model of that name*"),
     ],
 )  # fmt: skip
 def test_bad_input_is_said_before_anything_runs(suite, arguments, said):

@@ -44,9 +44,7 @@ class _Autoencoder:
         with phase("forward"), _quiet(), _reproducible(self._seed):
             return np.asarray(self._model.get_latent_representation(self._counts(cells)), dtype=np.float32)
 
-    def _train_scvi(self, cells: AnnData, *, labels: NDArray[np.str_] | None) -> Any:
-        import scvi
-
+    def _choose_genes(self, cells: AnnData) -> None:
         if cells.n_obs < 2:
             raise InvalidInputError(
                 asked="scVI trained on the fitted cells",
@@ -54,6 +52,10 @@ class _Autoencoder:
                 remedy="fit on at least two cells, one of which is held out",
             )
         self._genes = cells.var_names[highly_variable(cells)]
+
+    def _train_scvi(self, cells: AnnData, *, labels: NDArray[np.str_] | None) -> Any:
+        import scvi
+
         batch = cells.obs["batch"].astype(str) if "batch" in cells.obs else pd.Series("all", index=cells.obs_names)
         self._batches = sorted(set(batch))
         counts = self._counts(cells, labels=labels)
@@ -123,8 +125,10 @@ class SCVI(_Autoencoder):
         InvalidInputError
             There are fewer than two cells.
         """
-        with phase("fit"), _quiet(), _reproducible(self._seed):
-            self._model = self._train_scvi(cells, labels=None)
+        with phase("fit"), _quiet():
+            self._choose_genes(cells)
+            with _reproducible(self._seed):
+                self._model = self._train_scvi(cells, labels=None)
 
 
 class SCANVI(_Autoencoder):
@@ -165,10 +169,12 @@ class SCANVI(_Autoencoder):
                 found=f"{len(labels)} labels for {cells.n_obs} cells",
                 remedy="give one label per cell",
             )
-        with phase("fit"), _quiet(), _reproducible(self._seed):
-            pretrained = self._train_scvi(cells, labels=labels)
-            self._model = scvi.model.SCANVI.from_scvi_model(pretrained, unlabeled_category=self._unlabelled)
-            self._model.train(max_epochs=min(20, self._max_epochs), **self._trainer(cells.n_obs))
+        with phase("fit"), _quiet():
+            self._choose_genes(cells)
+            with _reproducible(self._seed):
+                pretrained = self._train_scvi(cells, labels=labels)
+                self._model = scvi.model.SCANVI.from_scvi_model(pretrained, unlabeled_category=self._unlabelled)
+                self._model.train(max_epochs=min(20, self._max_epochs), **self._trainer(cells.n_obs))
 
 
 def held_out(n_cells: int, *, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -188,10 +194,9 @@ def _reproducible(seed: int) -> Iterator[None]:
     from lightning.pytorch.utilities.seed import isolate_rng
 
     threads = torch.get_num_threads()
-    # sums depend on the number of threads, and minibatches of this size gain nothing from a second one
+    # sums depend on the number of threads, and on a busy machine threads that wait for one another at every small
+    # operation are many times slower than one; the choice of genes comes before, since numba sets the number anew
     torch.set_num_threads(1)
-    # Adam's moments of genes that fall silent become subnormal numbers, each of which costs a CPU a hundred cycles
-    torch.set_flush_denormal(True)
     try:
         with isolate_rng():
             torch.manual_seed(seed)
@@ -199,7 +204,6 @@ def _reproducible(seed: int) -> Iterator[None]:
             np.random.seed(seed)  # noqa: NPY002
             yield
     finally:
-        torch.set_flush_denormal(False)
         torch.set_num_threads(threads)
 
 

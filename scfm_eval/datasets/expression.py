@@ -103,8 +103,10 @@ def _seurat_v3(counts: sparse.csr_matrix, *, n_top: int) -> NDArray[np.bool_]:
 
 def _seurat_v3_once(counts: sparse.csr_matrix, *, n_top: int, span: float) -> NDArray[np.bool_]:
     import scanpy
+    from threadpoolctl import threadpool_limits
 
-    with warnings.catch_warnings():
+    # numba, which scanpy calls, sets the OpenMP threads of the whole process, torch's among them; this sets them back
+    with warnings.catch_warnings(), threadpool_limits(limits=1, user_api="openmp"):
         warnings.simplefilter("ignore")
         table = scanpy.pp.highly_variable_genes(
             AnnData(counts), flavor="seurat_v3", n_top_genes=n_top, span=span, check_values=False, inplace=False

@@ -5,6 +5,8 @@ import os
 
 import numpy as np
 import pytest
+import scvi
+import torch
 from sklearn.linear_model import LogisticRegression
 
 from scfm_eval.baselines.scvi import SCANVI, SCVI, held_out
@@ -85,6 +87,23 @@ def test_held_out_cells_are_a_tenth_and_no_minibatch_has_one_cell(n_cells):
     assert sorted([*train, *held]) == list(range(n_cells))
     assert abs(len(held) - n_cells / 10) <= 1.1
     assert len(train) % 128 != 1 or len(train) == 1
+
+
+def test_trains_on_one_thread_whatever_choosing_genes_did_and_sets_it_back(cells, monkeypatch):
+    def chosen(view):
+        torch.set_num_threads(2)
+        return np.ones(view.n_vars, dtype=bool)
+
+    seen = []
+    monkeypatch.setattr("scfm_eval.baselines.scvi.highly_variable", chosen)
+    monkeypatch.setattr(scvi.model.SCVI, "train", lambda *_, **__: seen.append(torch.get_num_threads()))
+    before = torch.get_num_threads()
+    try:
+        SCVI().fit(cells)
+        assert seen == [1]
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_too_few_cells_or_labels_are_refused(cells, labels):

@@ -134,3 +134,15 @@ def test_gene_positions_follow_names_and_missing_genes_are_named():
 def test_importing_does_not_import_torch_or_scanpy():
     code = "import sys, scfm_eval.datasets.expression; sys.exit(bool({'torch', 'scanpy'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_choosing_genes_leaves_the_number_of_threads_as_it_was():
+    import torch
+
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        highly_variable(simulated(), n_top=20)
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(threads)
