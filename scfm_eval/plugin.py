@@ -5,9 +5,11 @@ Imports the standard library and pytest only; everything heavy is imported when 
 
 from __future__ import annotations
 
+import argparse
 import re
 import signal
 import sys
+import tempfile
 import tomllib
 import warnings
 from collections.abc import Generator, Iterable, Iterator
@@ -64,8 +66,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--precision", default="float32", choices=("float32", "bfloat16", "float16"), help="precision of model weights"
     )
-    group.addoption("--seeds", type=int, default=1, metavar="N", help="repeats of splits and trained baselines")
+    group.addoption("--seeds", type=_positive, default=1, metavar="N", help="repeats of splits and trained baselines")
     group.addoption("--offline", action="store_true", help="never download")
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no number of repeats: give 1 or more")
+    return int(text)
+
+
+def _check_writable(report: Path) -> None:
+    """Refuse a report that could not be written at the end of a long run."""
+    try:
+        report.absolute().parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=report.absolute().parent):
+            return
+    except OSError as error:
+        raise pytest.UsageError(
+            f"--report {report} cannot be written: {error}; give a path in a writable folder"
+        ) from error
 
 
 @dataclass
@@ -222,6 +242,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if hasattr(session.config, "workerinput"):
         return
     run = session.config.stash[RUN]
+    _check_writable(Path(session.config.getoption("--report")))
     with _usage_errors():
         unknown = set(run.weights) - set(run.installed) - set(run.asked)
         if unknown:

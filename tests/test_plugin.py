@@ -207,3 +207,17 @@ def test_an_interrupted_run_still_writes_its_report(suite):
     report = read_report(suite.path / "out.json")
     assert report.interrupted
     assert len(report.results) == 2
+
+
+@pytest.mark.parametrize("seeds", ["0", "-1", "many"])
+def test_a_run_without_repeats_is_refused(suite, seeds):
+    run = suite("--model", "models.py:Good", f"--seeds={seeds}")
+    assert run.ret == pytest.ExitCode.USAGE_ERROR
+    run.stderr.fnmatch_lines(["*give 1 or more*"])
+
+
+def test_a_report_that_could_not_be_written_is_refused_before_the_run(suite):
+    (suite.path / "file").write_text("in the way")
+    run = suite("--model", "models.py:Good", "--report", "file/out.json")
+    assert run.ret == pytest.ExitCode.USAGE_ERROR
+    run.stderr.fnmatch_lines(["*cannot be written*"])
