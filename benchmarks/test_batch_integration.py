@@ -41,5 +41,5 @@ def test_noise_keeps_no_types_apart(random):
     assert random["ari"].covers(random["ari"].chance)
 
 
-def test_noise_mixes_batches_perfectly(random):
-    assert random["pcr_comparison"] >= 0.9
+def test_noise_mixes_batches_as_permuted_cells_do(random):
+    assert random["ilisi"].covers(random["ilisi"].chance)

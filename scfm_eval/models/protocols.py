@@ -100,6 +100,8 @@ class Card:
         Whether the method learns from the dataset itself.
     pretrained_on
         Names of datasets that its pretraining saw.
+    transductive
+        Whether it embeds all cells of a call together and cannot place others.
     in_default_run
         Whether it runs when no model is named.
     """
@@ -114,6 +116,7 @@ class Card:
     sees: tuple[str, ...] = ()
     trained_here: bool = False
     pretrained_on: tuple[str, ...] = ()
+    transductive: bool = False
     in_default_run: bool = True
 
 

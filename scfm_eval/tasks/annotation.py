@@ -17,7 +17,7 @@ from scfm_eval.datasets.keys import check_keys
 from scfm_eval.datasets.splits import Split, folds
 from scfm_eval.metrics import classification
 from scfm_eval.metrics.metric import Metric, Statistic
-from scfm_eval.models.protocols import Embedder
+from scfm_eval.models.protocols import Embedder, card
 from scfm_eval.results import ScoreRecord, measure
 from scfm_eval.tasks import probes
 from scfm_eval.tasks.task import Embed, Scored, lacks, resampling_weights
@@ -69,7 +69,7 @@ class Annotation:
 
     def refuses(self, model: type) -> str:
         """Return why ``model`` cannot take part: no embedding, or one that would have seen the test cells."""
-        if getattr(model, "transductive", False):
+        if card(model).transductive:
             return "it cannot place cells that it has not seen, so its embedding would have seen the test cells"
         return lacks(model, Embedder)
 
