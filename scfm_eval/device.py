@@ -54,11 +54,14 @@ class Resident:
         self.loads: list[str] = []
         self._held: tuple[tuple[object, ...], Any] | None = None
 
-    def load(self, model: type, *, name: str, **own: Any) -> Any:
-        """Return the instance of ``model`` with these arguments, loading it unless it is already held."""
+    def load(self, model: type, *, name: str, fresh: bool = False, **own: Any) -> Any:
+        """Return the instance of ``model`` with these arguments, loading it unless it is already held.
+
+        ``fresh`` always loads: a method that learns must not know the cells of an earlier fit.
+        """
         arguments = accepted(model, {**self.settings, **own})
         held = (model, tuple(sorted((key, str(value)) for key, value in arguments.items())))
-        if self._held is None or self._held[0] != held:
+        if fresh or self._held is None or self._held[0] != held:
             self.free()
             self.loads.append(name)
             self._held = (held, model(**arguments))

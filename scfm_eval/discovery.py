@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import importlib.util
 import sys
 from importlib.metadata import EntryPoint, entry_points
@@ -62,14 +63,27 @@ def find_dataset(spec: str) -> Dataset:
     """
     path, _, attribute = spec.partition(":")
     if path.endswith(".py"):
-        declared: Dataset = getattr(_module(path, asked=f"dataset {spec}"), attribute)
-        return declared
+        return _dataset_in(path, attribute)
     if path.endswith(".h5ad"):
         from scfm_eval.datasets.files import dataset_from_spec
 
         return dataset_from_spec(spec)
     found: Dataset = _installed(spec, kind="dataset")
     return found
+
+
+def _dataset_in(path: str, attribute: str) -> Dataset:
+    from scfm_eval.datasets.dataset import Dataset
+
+    asked = f"dataset {path}:{attribute}"
+    module = _module(path, asked=asked)
+    found = getattr(module, attribute, None)
+    if isinstance(found, Dataset):
+        return found
+    names = [name for name, value in vars(module).items() if isinstance(value, Dataset)]
+    raise InvalidInputError(
+        asked=asked, found=f"no such Dataset; the file has {', '.join(names) or 'none'}", remedy="give FILE.py:NAME"
+    )
 
 
 def _installed(name: str, *, kind: str) -> Any:
@@ -108,13 +122,18 @@ def _class_in(path: str, attribute: str) -> type:
     )
 
 
+def _name_of(place: Path) -> str:
+    # two files of one name in two folders are two modules
+    return f"scfm_eval_user_{place.stem}_{hashlib.sha256(str(place.resolve()).encode()).hexdigest()[:8]}"
+
+
 def _module(path: str, *, asked: str) -> ModuleType:
     place = Path(path)
     if not place.exists():
         raise InvalidInputError(
             asked=asked, found=f"no file {path}", remedy="give the path of a Python file that is there"
         )
-    spec = importlib.util.spec_from_file_location(f"scfm_eval_user_{place.stem}", place)
+    spec = importlib.util.spec_from_file_location(_name_of(place), place)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

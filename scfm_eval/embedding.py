@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,15 @@ from scfm_eval import timing
 from scfm_eval.datasets.dataset import Dataset
 from scfm_eval.datasets.view import Readable, fingerprint, require_readable, view
 from scfm_eval.device import Resident, accepted, fitting, peak_memory
+from scfm_eval.environment import versions
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.models.protocols import Card, LabelTrainable, Pretrained, Trainable, missing_methods
 from scfm_eval.results import DatasetRecord
 from scfm_eval.store import Made, Store, Stored, key_of
+
+_MADE_WITH = (
+    "harmonypy", "numpy", "scanorama", "scanpy", "scikit-learn", "scikit-misc", "scvi-tools", "torch", "transformers",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -89,17 +95,18 @@ class Embedding:
 
     @cached_property
     def _weights_hash(self) -> str | None:
-        return weights_hash(self.weights)
+        return weights_hash(self.model, self.weights)
 
     def __call__(self, *, seed: int, train: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
         """Return the embedding of all cells ``(n_cells, d)``; what learns here has seen the cells in ``train`` only."""
-        learns = not missing_methods(self.model, Trainable) or not missing_methods(self.model, LabelTrainable)
-        seen = train if learns else None
+        seen = train if learns_here(self.model) else None
         key = key_of(
             view=self._fingerprint,
             train=None if seen is None else hashlib.sha256(np.packbits(seen).tobytes()).hexdigest(),
             labels=self._labels_hash(seen),
-            model=[self.card.name, self.card.revision],
+            model=[self.card.name, self.card.revision, self.model.__module__, self.model.__qualname__],
+            versions=versions(_MADE_WITH),
+            device=self.resident.settings.get("device") if learns_here(self.model) else None,
             adapter=adapter_sha256(self.model),
             weights=self._weights_hash,
             parameters=self.parameters(seed),
@@ -128,7 +135,7 @@ class Embedding:
         own = {"seed": seed} | ({"weights": self.weights} if self.weights is not None else {})
         with timing.recording() as seconds, peak_memory() as peak:
             with timing.phase("load"):
-                model = self.resident.load(self.model, name=self.card.name, **own)
+                model = self.resident.load(self.model, name=self.card.name, fresh=learns_here(self.model), **own)
             with timing.phase("fit"):
                 self._fit(model, train)
             with timing.phase("forward"):
@@ -140,7 +147,18 @@ class Embedding:
             "weights_sha256": getattr(model, "weights_sha256", None),
             "train": None if train is None else int(train.sum()),
         }
+        if learns_here(self.model):
+            self.resident.free()
+        self._check_unchanged()
         return [checked(embedding, self.view, name=self.card.name)], facts
+
+    def _check_unchanged(self) -> None:
+        if fingerprint(self.view) != self._fingerprint:
+            raise InvalidInputError(
+                asked=f"embedding of {self.cells.dataset.name} by {self.card.name}",
+                found="the model has changed the cells that it was given",
+                remedy="work on a copy: `cells = cells.copy()`",
+            )
 
     def _fit(self, model: Any, train: NDArray[np.bool_] | None) -> None:
         cells = self.view if train is None else self.view[train].copy()
@@ -168,6 +186,8 @@ def checked(embedding: Any, cells: AnnData, *, name: str) -> NDArray[np.float32]
             remedy="reindex it by cells.obs_names",
         )
     array = np.asarray(embedding)
+    if array.dtype.kind == "f":
+        array = array.astype(np.float32)
     if array.ndim != 2 or array.shape[0] != cells.n_obs or array.shape[1] == 0 or array.dtype.kind != "f":
         raise InvalidInputError(
             asked=asked,
@@ -181,32 +201,56 @@ def checked(embedding: Any, cells: AnnData, *, name: str) -> NDArray[np.float32]
             found=f"{bad.sum()} rows with NaN or infinity, first {', '.join(cells.obs_names[bad][:3])}",
             remedy="return finite values, or refuse the cells that cannot be embedded",
         )
-    return array.astype(np.float32)
+    return array
+
+
+def learns_here(model: type) -> bool:
+    """Whether the method learns from the dataset itself, from cells alone or from labels of training cells too."""
+    return not missing_methods(model, Trainable) or not missing_methods(model, LabelTrainable)
 
 
 def adapter_sha256(model: type) -> str:
     """Return the hash of a model's source, so that an edit makes embeddings anew.
 
-    That is the files of the class, of its parents, and of what these files import from this package.
+    For a class of this package: its file, those of its parents, and what these import from this package. For any other
+    class: every loaded file of the folder that the class's file is in. Weights that a class opens by itself are not
+    seen: they have to come through ``weights``.
     """
-    own = {sys.modules[part.__module__] for part in model.__mro__ if part is not object}
-    used = {
-        getattr(value, "__module__", None) or getattr(value, "__name__", "") for m in own for value in vars(m).values()
-    }
-    own |= {sys.modules[name] for name in used if str(name).startswith("scfm_eval.") and name in sys.modules}
+    own = {sys.modules[part.__module__] for part in model.__mro__ if part.__module__ not in ("builtins", "typing")}
+    files = {Path(module.__file__) for module in own if module.__file__}
+    for module in own:
+        used = {
+            str(getattr(value, "__module__", None) or getattr(value, "__name__", "")) for value in vars(module).values()
+        }
+        files |= {Path(str(sys.modules[name].__file__)) for name in used if name.startswith("scfm_eval.")}
+        if not module.__name__.startswith("scfm_eval."):
+            files |= _loaded_beside(Path(str(module.__file__)))
     digest = hashlib.sha256()
-    for file in sorted(str(module.__file__) for module in own if getattr(module, "__file__", None)):
-        digest.update(Path(file).read_bytes())
+    for file in sorted(files):
+        digest.update(file.read_bytes())
     return digest.hexdigest()
 
 
-def weights_hash(weights: Path | None) -> str | None:
-    """Return the hash of all files of a local weights folder; ``None`` for the pinned revision of the card."""
+def _imported(module: ModuleType) -> set[str]:
+    return {str(getattr(v, "__module__", None) or getattr(v, "__name__", "")) for v in vars(module).values()}
+
+
+def _loaded_beside(file: Path) -> set[Path]:
+    loaded = [Path(str(module.__file__)) for module in list(sys.modules.values()) if getattr(module, "__file__", None)]
+    return {other for other in loaded if file.parent in other.parents and other.suffix == ".py"}
+
+
+def weights_hash(model: type, weights: Path | None) -> str | None:
+    """Return the hash of the files that decide what the weights compute; ``None`` for a model without weights."""
     if weights is None:
         return None
+    if not missing_methods(model, Pretrained):
+        files = model.sources(weights)  # type: ignore[attr-defined]
+    else:
+        files = [weights] if weights.is_file() else sorted(path for path in weights.rglob("*") if path.is_file())
     digest = hashlib.sha256()
-    for file in sorted(path for path in weights.rglob("*") if path.is_file()):
-        digest.update(str(file.relative_to(weights)).encode())
+    for file in files:
+        digest.update(file.name.encode())
         with file.open("rb") as opened:
             digest.update(hashlib.file_digest(opened, "sha256").digest())
     return digest.hexdigest()
@@ -215,9 +259,20 @@ def weights_hash(weights: Path | None) -> str | None:
 def weights_folder(model: type, weights: Path | None, *, offline: bool) -> Path | None:
     """Return the folder of a pretrained model's weights, fetched if need be; ``None`` for a model without weights."""
     if missing_methods(model, Pretrained):
+        _check_given(model, weights)
         return weights
     folder: Path = model.locate(weights, offline=offline)  # type: ignore[attr-defined]
     return folder
+
+
+def _check_given(model: type, weights: Path | None) -> None:
+    takes = "weights" in inspect.signature(model).parameters
+    if weights is not None and not (takes and weights.exists()):
+        raise InvalidInputError(
+            asked=f"{model.__name__} with the weights {weights}",
+            found="no such file or folder" if takes else "its constructor takes no `weights`",
+            remedy="give a path that is there" if takes else "add the keyword argument `weights` to the class",
+        )
 
 
 def model_view(model: type, about: Card, cells: Cells, *, weights: Path | None) -> tuple[AnnData, Readable]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-import sys
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ def environment(root: Path) -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
-        "packages": _versions(),
+        "packages": versions(_PACKAGES),
         "machine": machine(),
         "git": _git(root),
     }
@@ -38,9 +38,10 @@ def machine() -> dict[str, Any]:
     return {"kind": kind, "cpu": cpu, "cores": cores, "memory_bytes": psutil.virtual_memory().total, "gpu": gpu}
 
 
-def _versions() -> dict[str, str]:
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """Return the version of each of the packages that is installed."""
     found = {}
-    for package in _PACKAGES:
+    for package in packages:
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
@@ -58,8 +59,10 @@ def _cpu() -> str:
 
 
 def _gpu() -> str | None:
-    torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_available():
+    # a run without torch models has not imported it, and is on the same machine all the same
+    import torch
+
+    if not torch.cuda.is_available():
         return None
     return str(torch.cuda.get_device_name(0))
 

@@ -11,7 +11,7 @@ from scfm_eval import timing
 from scfm_eval.datasets.dataset import Dataset
 from scfm_eval.datasets.view import Readable
 from scfm_eval.device import Resident, peak_memory
-from scfm_eval.embedding import Cells, Embedding, adapter_sha256, model_view, weights_folder
+from scfm_eval.embedding import Cells, Embedding, adapter_sha256, checked, learns_here, model_view, weights_folder
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.models.protocols import Card, card
 from scfm_eval.results import ModelRecord, ReadableRecord, Result
@@ -96,16 +96,20 @@ def clock(
     seen, readable = model_view(model, about, cells, weights=folder)
     with timing.recording() as seconds, peak_memory() as peak:
         with timing.phase("load"):
-            loaded = resident.load(model, name=name, **({"weights": folder} if folder else {}))
+            own: dict[str, Any] = {"weights": folder} if folder else {}
+            loaded = resident.load(model, name=name, **own)
         rounds = throughput.timed(loaded.embed, seen, task=task)
+    few = seen[: task.n_cells].copy()
+    checked(loaded.embed(few), few, name=name)
     embedding = Embedding(model, about, cells, seen, Store(), resident, folder)
+    conditions = {key: resident.settings.get(key) for key in ("device", "precision")}
     facts = {key: getattr(loaded, key, None) for key in ("n_parameters", "weights_sha256")}
     result = Result(
         task=task.name,
         parameters=_parameters(task),
         headline=list(task.headline),
         seeds=[0],
-        pairing=_pairing(task, cells, seeds=[0]),
+        pairing=_pairing(task, cells, seeds=[0], **conditions),
         dataset=cells.record,
         model=_model_record(embedding, facts, seed=0),
         readable=_readable(readable),
@@ -132,7 +136,7 @@ def _model_record(embedding: Embedding, facts: dict[str, Any], *, seed: int) -> 
         revision=about.revision,
         licence=about.licence,
         citation=about.citation,
-        trained_here=about.trained_here,
+        trained_here=about.trained_here or about.transductive or learns_here(embedding.model),
         weights_sha256=facts["weights_sha256"],
         n_parameters=facts["n_parameters"],
         parameters=embedding.parameters(seed),
@@ -145,15 +149,24 @@ def _parameters(task: Task) -> dict[str, Any]:
     return asdict(task)  # type: ignore[call-overload, no-any-return]
 
 
-def _pairing(task: Task, cells: Cells, *, seeds: Sequence[int]) -> str:
-    return key_of(task=task.name, parameters=_parameters(task), cells=cells.sha256, seeds=list(seeds), n=N_RESAMPLES)
+def _pairing(task: Task, cells: Cells, *, seeds: Sequence[int], **conditions: Any) -> str:
+    return key_of(
+        task=task.name,
+        parameters=_parameters(task),
+        cells=cells.sha256,
+        seeds=list(seeds),
+        n_resamples=N_RESAMPLES,
+        **conditions,
+    )
 
 
 def _readable(readable: Readable) -> ReadableRecord:
     return ReadableRecord(**{key: getattr(readable, key) for key in ReadableRecord.model_fields})
 
 
-def _saw(about: Card, cells: Cells) -> bool:
+def _saw(about: Card, cells: Cells) -> bool | None:
+    if about.role != "model" or not (about.pretrained_on or cells.dataset.seen_by):
+        return None if about.role == "model" else False
     return about.name in cells.dataset.seen_by or cells.dataset.name in about.pretrained_on
 
 

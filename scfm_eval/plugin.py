@@ -76,6 +76,12 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _refuse_twins(names: list[str], *, kind: str) -> None:
+    twins = sorted({name for name in names if names.count(name) > 1})
+    if twins:
+        raise pytest.UsageError(f"--{kind}: {twins[0]} is given twice; results are told apart by name, so rename one")
+
+
 def _check_writable(report: Path) -> None:
     """Refuse a report that could not be written at the end of a long run."""
     try:
@@ -118,7 +124,9 @@ class Run:
         """Declarations of the datasets."""
         from scfm_eval.discovery import find_dataset
 
-        return [find_dataset(spec) for spec in self.config.getoption("--dataset") or DEFAULT_DATASETS]
+        found = [find_dataset(spec) for spec in self.config.getoption("--dataset") or DEFAULT_DATASETS]
+        _refuse_twins([dataset.name for dataset in found], kind="dataset")
+        return found
 
     def cells(self, index: int) -> Cells:
         """Return the loaded dataset, read once per process."""
@@ -143,7 +151,13 @@ class Run:
         from scfm_eval.models.protocols import card
 
         classes = [find_model(spec) for spec in self.config.getoption("--model")]
+        _refuse_twins([card(model).name for model in classes], kind="model")
         named = {card(model).name: model for model in classes}
+        for name in set(named) & set(self.installed):
+            if named[name] is not find_model(name):
+                raise pytest.UsageError(
+                    f"--model: {name} is the name of an installed model; give your class another `name`"
+                )
         return named | {
             name: find_model(name) for name in self.installed if name not in named and self._in_keywords(name)
         }
@@ -252,9 +266,9 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Turn a distributed run red that skipped all that it was asked about a model; one process is stopped earlier."""
+    """Turn a run red that skipped all that it was asked about a model."""
     collector = session.config.pluginmanager.get_plugin(COLLECTOR)
-    if collector is None or not session.config.getoption("numprocesses", None) or not collector.verdicts:
+    if collector is None or not collector.verdicts or collector.interrupted:
         return
     idle = set(session.config.stash[RUN].asked) - collector.models_tried()
     if idle:

@@ -33,7 +33,7 @@ class _Collector:
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
         self.path = Path(config.getoption("--report"))
-        self.results: dict[tuple[str, str, str], Result] = {}
+        self.results: dict[tuple[str, ...], Result] = {}
         self.verdicts: dict[str, Verdict] = {}
         self.interrupted = False
         self.written: Path | None = None
@@ -44,6 +44,9 @@ class _Collector:
         for name, value in report.user_properties:
             if name == RESULT_PROPERTY:
                 self._add(str(value))
+        if str(report.when) == "???":
+            # a worker died: xdist reports the test without its properties
+            self.verdicts[report.nodeid] = _verdict(report, {CLAIM_PROPERTY: (None, None)})
         if CLAIM_PROPERTY in properties and (report.when == "call" or report.outcome != "passed"):
             self.verdicts[report.nodeid] = _verdict(report, properties)
 
@@ -54,7 +57,7 @@ class _Collector:
         from scfm_eval.results import Result
 
         result = Result.model_validate_json(packed)
-        self.results[result.task, result.dataset.name, result.model.name] = result
+        self.results[result.task, result.dataset.name, result.model.name, result.pairing] = result
 
     @pytest.hookimpl
     def pytest_keyboard_interrupt(self) -> None:
@@ -124,7 +127,8 @@ def _outcome(report: pytest.TestReport) -> Outcome:
     if report.failed and "[XPASS(strict)]" in str(report.longrepr):
         return "unexpected pass"
     if report.failed:
-        return "failed" if report.when == "call" else "error"
+        undecided = "UndecidedError" in str(getattr(getattr(report.longrepr, "reprcrash", None), "message", ""))
+        return "failed" if report.when == "call" and not undecided else "error"
     return "skipped" if report.skipped else "passed"
 
 
@@ -180,7 +184,8 @@ def _best(results: list[Result], column: tuple[str, str, str]) -> str | None:
         if (result.task, result.dataset.name) == (task, dataset) and result.model.role != "control"
     }
     known = {name: value for name, value in values.items() if value is not None}
-    return max(known, key=known.__getitem__) if known else None
+    up = all(result.scores[score].higher_is_better for result in results if score in result.scores)
+    return (max if up else min)(known, key=known.__getitem__) if known else None
 
 
 def _cell(result: Result | None, score: str, best: str | None) -> str:
@@ -190,4 +195,6 @@ def _cell(result: Result | None, score: str, best: str | None) -> str:
     if record.value is None:
         return "undefined"
     mark = " *" if result.model.name == best else ""
+    if record.low is None:
+        return f"{record.value:.3f} [no interval]{mark}"
     return f"{record.value:.3f} [{record.low:.3f}, {record.high:.3f}]{mark}"

@@ -66,7 +66,7 @@ class ModelRecord(_Strict):
     n_parameters: int | None = Field(default=None, description="number of parameters that were loaded")
     parameters: dict[str, Any] = Field(default_factory=dict, description="constructor arguments")
     adapter_sha256: str = ""
-    saw_dataset_in_pretraining: bool = False
+    saw_dataset_in_pretraining: bool | None = Field(default=None, description="null where it is not known")
 
 
 class ReadableRecord(_Strict):
@@ -177,12 +177,15 @@ def combine(
         why = "; ".join(f"{name}: {records[name].reason}" for name in missing)
         return ScoreRecord(value=None, reason=f"a member is undefined ({why})", source=source, how=how)
     value = sum(weight * float(records[name].value or 0.0) for name, weight in weights.items())
+    known: dict[str, Any] = {"best": 1.0, "worst": 0.0, "higher_is_better": True, "source": source}
+    without = [name for name in weights if records[name].replicates is None]
+    if without:
+        return ScoreRecord(value=value, how=how | {"no interval": f"a member has none: {', '.join(without)}"}, **known)
     resampled = np.sum([weight * _decoded(records[name].replicates) for name, weight in weights.items()], axis=0)
     chances = [records[name].chance for name in weights]
     chance = (
         None if None in chances else sum(w * float(c or 0.0) for w, c in zip(weights.values(), chances, strict=True))
     )
-    known: dict[str, Any] = {"best": 1.0, "worst": 0.0, "higher_is_better": True, "source": source}
     return _record([value], resampled, chance=chance, how=how, known=known)
 
 

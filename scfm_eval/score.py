@@ -163,6 +163,13 @@ class Score(float):
     def __add__(self, margin: float) -> Score:
         return self._shifted(margin, sign=1)
 
+    __radd__ = __add__
+
+    def _refuse(self, *_: object) -> Score:
+        raise TypeError("arithmetic loses the interval: compare scores with > or >=, and add or subtract a margin only")
+
+    __mul__ = __rmul__ = __truediv__ = __rtruediv__ = __rsub__ = __neg__ = __pow__ = __rpow__ = _refuse
+
     def _shifted(self, margin: float, *, sign: int) -> Score:
         if isinstance(margin, Score):
             raise TypeError("a margin is a plain number; compare two scores with > or >=")

@@ -7,13 +7,11 @@ from pathlib import Path
 
 import pytest
 
-_MIRROR = Path(__file__).parents[2] / "shared" / "data"
-
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """Folder of real datasets as `<name>.h5ad`: `$SCFM_EVAL_DATA`, or the mirror beside the checkout."""
-    folder = Path(os.environ.get("SCFM_EVAL_DATA", _MIRROR))
+    """Folder of real datasets as `<name>.h5ad`: `$SCFM_EVAL_DATA`."""
+    folder = Path(os.environ.get("SCFM_EVAL_DATA", "no folder named"))
     if not (folder / "pbmc3k.h5ad").exists():
         pytest.skip(f"no real datasets in {folder}: set SCFM_EVAL_DATA to a folder with pbmc3k.h5ad and others")
     return folder

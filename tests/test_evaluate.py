@@ -165,11 +165,13 @@ def test_an_edited_adapter_makes_its_embeddings_anew(tmp_path):
 
 
 def test_other_weights_make_embeddings_anew(tmp_path):
-    (tmp_path / "model.safetensors").write_bytes(b"one")
-    first = weights_hash(tmp_path)
-    (tmp_path / "model.safetensors").write_bytes(b"two")
-    assert weights_hash(tmp_path) != first
-    assert weights_hash(None) is None
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(b"one")
+    first = [weights_hash(Plain, tmp_path), weights_hash(Plain, file)]
+    file.write_bytes(b"two")
+    assert weights_hash(Plain, tmp_path) != first[0]
+    assert weights_hash(Plain, file) != first[1]
+    assert weights_hash(Plain, None) is None
 
 
 def test_throughput_is_timed_and_refuses_what_learns(cells):
@@ -187,3 +189,69 @@ def test_a_pretraining_leak_is_noted(judge):
     found = judge(Saw)
     assert found.model.saw_dataset_in_pretraining
     assert "saw toy in pretraining" in found.notes[0]
+
+
+class Memorises:
+    """Knows the label of every cell that it was ever fitted on."""
+
+    known: dict
+
+    def __init__(self):
+        self.known = {}
+
+    def fit_with_labels(self, cells, *, labels):
+        self.known.update(zip(cells.obs_names, labels, strict=True))
+
+    def embed(self, cells):
+        return np.array([[float(self.known.get(name) == kind) for kind in "abc"] for name in cells.obs_names])
+
+
+def test_a_method_forgets_the_folds_that_it_learned_before(judge):
+    found = judge(Memorises, task=Annotation(n_folds=3))
+    assert found.scores["macro_f1"].value < 0.5
+    assert found.model.trained_here
+
+
+def test_a_model_that_changes_its_cells_is_refused(judge):
+    class Normalises:
+        def embed(self, cells):
+            cells.X.data = np.log1p(cells.X.data)
+            return cells.X.toarray()
+
+    with pytest.raises(InvalidInputError, match="changed the cells"):
+        judge(Normalises)
+
+
+def test_two_classes_of_one_name_and_file_share_no_embedding(judge):
+    class Twin(Plain):
+        def embed(self, cells):
+            return np.random.default_rng(0).normal(size=(cells.n_obs, 4))
+
+    assert judge(Plain, name="one").scores["ari"].value > 0.9
+    assert judge(Twin, name="one").scores["ari"].value < 0.2
+
+
+def test_code_beside_the_class_counts_as_the_adapter(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "beside_the_class.py").write_text("VALUE = 1\n")
+    (tmp_path / "mine.py").write_text(
+        "from beside_the_class import VALUE\nclass Mine:\n    def embed(self, cells): ...\n"
+    )
+    spec = importlib.util.spec_from_file_location("mine_too", tmp_path / "mine.py")
+    module = sys.modules["mine_too"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    first = adapter_sha256(module.Mine)
+    (tmp_path / "beside_the_class.py").write_text("VALUE = 2\n")
+    assert adapter_sha256(module.Mine) != first
+
+
+def test_weights_that_are_not_there_or_not_taken_are_refused(judge, tmp_path):
+    with pytest.raises(InvalidInputError, match="takes no `weights`"):
+        judge(Plain, weights=tmp_path)
+
+    class Takes(Plain):
+        def __init__(self, *, weights=None):
+            self.weights = weights
+
+    with pytest.raises(InvalidInputError, match="no such file"):
+        judge(Takes, weights=tmp_path / "gone")

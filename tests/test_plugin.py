@@ -149,7 +149,9 @@ def test_a_known_loss_is_expected_strictly(suite):
     assert verdicts(suite)["test_beats_chance", "good"].outcome == "unexpected pass"
 
 
-def test_an_error_is_never_an_expected_failure(suite):
+@pytest.mark.parametrize("error", ["RuntimeError", "AssertionError"])
+def test_an_error_is_never_an_expected_failure(suite, error):
+    (suite.path / "models.py").write_text(MODELS.replace("RuntimeError", error))
     (suite.path / "benchmarks" / "expected_failures.toml").write_text(
         '[broken]\n"test_toy::test_beats_chance" = "loses"\n'
     )
@@ -221,3 +223,36 @@ def test_a_report_that_could_not_be_written_is_refused_before_the_run(suite):
     run = suite("--model", "models.py:Good", "--report", "file/out.json")
     assert run.ret == pytest.ExitCode.USAGE_ERROR
     run.stderr.fnmatch_lines(["*cannot be written*"])
+
+
+def test_two_datasets_or_models_of_one_name_are_refused(suite):
+    (suite.path / "other").mkdir()
+    toy_cells(seed=1).write_h5ad(suite.path / "other" / "toy.h5ad")
+    run = suite("--model", "models.py:Good", "--dataset", "other/toy.h5ad:label=cell_type")
+    assert run.ret == pytest.ExitCode.USAGE_ERROR
+    run.stderr.fnmatch_lines(["*toy is given twice*"])
+    run = suite("--model", "models.py:Good", "--model", "models.py:Good")
+    assert run.ret == pytest.ExitCode.USAGE_ERROR
+
+
+def test_a_class_cannot_take_the_place_of_a_baseline(suite):
+    (suite.path / "pca.py").write_text("class PCA:\n    def embed(self, cells): ...\n")
+    run = suite("--model", "models.py:Good", "--model", "pca.py:PCA")
+    assert run.ret == pytest.ExitCode.USAGE_ERROR
+    run.stderr.fnmatch_lines(["*pca is an installed model*"])
+
+
+def test_a_reference_without_the_asked_model_is_no_green_run(suite):
+    suite("--model", "models.py:Good")
+    (suite.path / "out.json").rename(suite.path / "reference.json")
+    run = suite("--model", "models.py:Blind", "--reference", "reference.json", "-k", "regressed")
+    assert run.ret != 0
+    run.stderr.fnmatch_lines(["*blind was asked for*"])
+
+
+def test_a_worker_that_dies_is_in_the_report(suite):
+    (suite.path / "models.py").write_text(
+        MODELS.replace('raise RuntimeError("the weights are torn")', "import os; os._exit(3)")
+    )
+    suite("--model", "models.py:Broken", "-k", "chance", "-n", "2")
+    assert [v.outcome for v in read_report(suite.path / "out.json").verdicts] == ["error"]

@@ -315,6 +315,12 @@ class Geneformer(_Embeds):
         return checkpoint.present(cls.name, weights=weights, **cls._source())
 
     @classmethod
+    def sources(cls, weights: Path) -> list[Path]:
+        """Return checkpoint, settings and dictionaries in the weights folder."""
+        model, places = cls._places(Path(weights))
+        return [*bert_files(model), *GeneDictionaries.read(places).files]
+
+    @classmethod
     def vocabulary(cls, weights: Path) -> Collection[str]:
         """Return the Ensembl ids that the dictionaries in the weights folder can read."""
         genes = GeneDictionaries.read(cls._places(Path(weights))[1])
@@ -440,6 +446,14 @@ class UntrainedGeneformer(_Embeds):
         self.n_parameters = sum(p.numel() for p in self._bert.parameters())
 
 
+def bert_files(folder: Path) -> tuple[Path, Path]:
+    """Return settings and checkpoint in a folder; raises ``InvalidInputError`` where they are missing."""
+    settings, weights = checkpoint.choose_files(
+        folder, [("config.json", "model.safetensors"), ("config.json", "pytorch_model.bin")]
+    )
+    return settings, weights
+
+
 def load_bert(folder: Path, *, vocabulary_size: int) -> tuple[Any, int, list[Path]]:
     """Return the BERT in a folder, its number of parameters and the files that it was read from.
 
@@ -448,9 +462,7 @@ def load_bert(folder: Path, *, vocabulary_size: int) -> tuple[Any, int, list[Pat
     InvalidInputError
         Files are missing, do not fit each other, or hold another architecture.
     """
-    settings, weights = checkpoint.choose_files(
-        folder, [("config.json", "model.safetensors"), ("config.json", "pytorch_model.bin")]
-    )
+    settings, weights = bert_files(folder)
     said = checkpoint.read_dictionary(settings)
     if said.get("vocab_size") != vocabulary_size:
         raise InvalidInputError(

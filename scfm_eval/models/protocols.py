@@ -69,6 +69,11 @@ class Pretrained(Protocol):
         ...
 
     @classmethod
+    def sources(cls, weights: Path) -> list[Path]:
+        """Return every file that decides what the weights folder computes."""
+        ...
+
+    @classmethod
     def vocabulary(cls, weights: Path) -> Collection[str]:
         """Return the gene ids, in the class's ``gene_ids`` namespace, that the weights folder names."""
         ...

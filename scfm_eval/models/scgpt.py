@@ -343,9 +343,11 @@ class ScGPT(_Embeds):
     @classmethod
     def locate(cls, weights: str | Path | None = None, *, offline: bool = False) -> Path:
         """Return the weights folder, downloaded if need be; raises ``InvalidInputError`` where there is none."""
-        return checkpoint.locate(
+        folder = checkpoint.locate(
             cls.name, weights=weights, repo=cls.repo, revision=cls.revision, files=cls.files, offline=offline
         )
+        cls._vocabulary_file(folder, offline=offline)
+        return folder
 
     @classmethod
     def available(cls, weights: str | Path | None = None) -> bool:
@@ -356,9 +358,14 @@ class ScGPT(_Embeds):
             return False
 
     @classmethod
+    def sources(cls, weights: Path) -> list[Path]:
+        """Return checkpoint, settings and vocabulary of the weights folder, which :meth:`locate` has made complete."""
+        return [*encoder_files(Path(weights)), cls._vocabulary_file(Path(weights), offline=True)]
+
+    @classmethod
     def vocabulary(cls, weights: Path) -> Collection[str]:
-        """Return the gene symbols in the vocabulary of the weights folder."""
-        tokens = read_vocabulary(cls._vocabulary_file(Path(weights), offline=False))
+        """Return the gene symbols in the vocabulary of the weights folder, which :meth:`locate` has made complete."""
+        tokens = read_vocabulary(cls._vocabulary_file(Path(weights), offline=True))
         return frozenset(gene for gene in tokens if not re.fullmatch("<.*>", gene))
 
     def tokenise(self, cells: AnnData) -> list[Sentence]:
@@ -478,6 +485,14 @@ def read_sizes(path: Path) -> dict[str, int]:
     return {ours: said[theirs] for ours, theirs in names.items()}
 
 
+def encoder_files(folder: Path) -> tuple[Path, Path]:
+    """Return checkpoint and settings in a folder; raises ``InvalidInputError`` where they are missing."""
+    weights, settings = checkpoint.choose_files(
+        folder, [("best_model.pt", "args.json"), ("model.safetensors", "config.json")]
+    )
+    return weights, settings
+
+
 def load_encoder(folder: Path, *, tokens: Mapping[str, int]) -> tuple[ScGPTEncoder, int, list[str], list[Path]]:
     """Return the encoder in a folder, its number of parameters, the tensors left unused and the files read.
 
@@ -488,9 +503,7 @@ def load_encoder(folder: Path, *, tokens: Mapping[str, int]) -> tuple[ScGPTEncod
     InvalidInputError
         Files are missing, do not fit each other, or hold another architecture.
     """
-    weights, settings = checkpoint.choose_files(
-        folder, [("best_model.pt", "args.json"), ("model.safetensors", "config.json")]
-    )
+    weights, settings = encoder_files(folder)
     encoder = build_encoder(n_tokens=len(tokens), padding=tokens["<pad>"], **read_sizes(settings))
     tensors = checkpoint.renamed(checkpoint.read_tensors(weights), _RENAMED)
     n_parameters = checkpoint.load_strictly(encoder, tensors, ignored=_UNUSED_HEADS)

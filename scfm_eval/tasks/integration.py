@@ -15,7 +15,7 @@ from scfm_eval.datasets.expression import PrincipalComponents, highly_variable, 
 from scfm_eval.datasets.keys import check_keys
 from scfm_eval.metrics import integration as panel
 from scfm_eval.metrics.clustering import ari, kmeans_clusters, nmi
-from scfm_eval.metrics.metric import Metric, Statistic
+from scfm_eval.metrics.metric import Metric, Statistic, UndefinedMetricError
 from scfm_eval.metrics.neighbors import Neighbors, nearest_neighbors
 from scfm_eval.models.protocols import Embedder
 from scfm_eval.results import ScoreRecord, combine, measure
@@ -26,7 +26,29 @@ BIO = ("isolated_labels", "nmi", "ari", "silhouette_label", "clisi")
 BATCH = ("bras", "ilisi", "kbet", "graph_connectivity", "pcr_comparison")
 """Members of the batch-correction mean."""
 _SOURCE = "10.1038/s41592-021-01336-8"
-_NEIGHBORS = {"connectivity": 15, "kbet": 50, "lisi": 90}
+_NEIGHBORS, _OWN_NEIGHBORS = 90, 15
+"""As many as the widest metric takes; each takes its own number of them."""
+
+
+@dataclass(frozen=True, eq=False)
+class _OwnSpace:
+    """Each cell in the principal components of its own batch, made when a metric asks for it."""
+
+    cells: AnnData
+    batch: NDArray[np.str_]
+    n_components: int
+
+    @cached_property
+    def components(self) -> NDArray[np.float32]:
+        names, sizes = np.unique(self.batch, return_counts=True)
+        if sizes.min() <= _OWN_NEIGHBORS:
+            raise UndefinedMetricError(f"batch {names[sizes.argmin()]} has {sizes.min()} cells, too few for neighbours")
+        space = np.zeros((len(self.batch), self.n_components), dtype=np.float32)
+        for name in names:
+            rows = np.flatnonzero(self.batch == name)
+            own = _components(self.cells[rows], n_components=self.n_components)
+            space[rows, : own.shape[1]] = own
+        return space
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,15 +59,12 @@ class _Space:
     labels: NDArray[np.str_]
     batch: NDArray[np.str_]
     before: NDArray[Any]
-    own_space: NDArray[Any]
+    own_space: _OwnSpace
     seed: int
 
     @cached_property
     def neighbors(self) -> Neighbors:
-        return nearest_neighbors(self.X, k=min(max(_NEIGHBORS.values()), len(self.X)))
-
-    def first(self, use: str) -> Neighbors:
-        return self.neighbors.first(min(_NEIGHBORS[use], len(self.X)))
+        return nearest_neighbors(self.X, k=min(_NEIGHBORS, len(self.X)))
 
     @cached_property
     def clusters(self) -> NDArray[np.int64]:
@@ -60,13 +79,13 @@ _PANEL: Mapping[str, tuple[Metric[Any], Callable[[_Space], Statistic]]] = {
     "nmi": (nmi, lambda s: nmi.statistic(s.clusters, labels=s.labels)),
     "ari": (ari, lambda s: ari.statistic(s.clusters, labels=s.labels)),
     "silhouette_label": (panel.silhouette_label, lambda s: panel.silhouette_label.statistic(s.X, labels=s.labels)),
-    "clisi": (panel.clisi, lambda s: panel.clisi.statistic(s.first("lisi"), labels=s.labels)),
+    "clisi": (panel.clisi, lambda s: panel.clisi.statistic(s.neighbors, labels=s.labels)),
     "bras": (panel.bras, lambda s: panel.bras.statistic(s.X, labels=s.labels, batch=s.batch)),
-    "ilisi": (panel.ilisi, lambda s: panel.ilisi.statistic(s.first("lisi"), batch=s.batch)),
-    "kbet": (panel.kbet, lambda s: panel.kbet.statistic(s.first("kbet"), labels=s.labels, batch=s.batch)),
+    "ilisi": (panel.ilisi, lambda s: panel.ilisi.statistic(s.neighbors, batch=s.batch)),
+    "kbet": (panel.kbet, lambda s: panel.kbet.statistic(s.neighbors, labels=s.labels, batch=s.batch)),
     "graph_connectivity": (
         panel.graph_connectivity,
-        lambda s: panel.graph_connectivity.statistic(s.first("connectivity"), labels=s.labels),
+        lambda s: panel.graph_connectivity.statistic(s.neighbors, labels=s.labels),
     ),
     "pcr_comparison": (
         panel.pcr_comparison,
@@ -79,11 +98,13 @@ _PANEL: Mapping[str, tuple[Metric[Any], Callable[[_Space], Statistic]]] = {
     "pcr_batch": (panel.pcr_batch, lambda s: panel.pcr_batch.statistic(s.X, batch=s.batch)),
     "intra_type_jaccard": (
         panel.intra_type_jaccard,
-        lambda s: panel.intra_type_jaccard.statistic(s.X, own_space=s.own_space, labels=s.labels, batch=s.batch),
+        lambda s: panel.intra_type_jaccard.statistic(
+            s.X, own_space=s.own_space.components, labels=s.labels, batch=s.batch
+        ),
     ),
     "jaccard_published": (
         panel.jaccard_published,
-        lambda s: panel.jaccard_published.statistic(s.X, own_space=s.own_space, batch=s.batch),
+        lambda s: panel.jaccard_published.statistic(s.X, own_space=s.own_space.components, batch=s.batch),
     ),
 }
 
@@ -124,7 +145,7 @@ class BatchIntegration:
         kept = cells[labelled]
         labels, batch = (kept.obs[key].to_numpy().astype(str) for key in ("label", "batch"))
         before = _components(kept, n_components=self.n_components)
-        own = _own_space(kept, batch=batch, n_components=self.n_components)
+        own = _OwnSpace(kept, batch, self.n_components)
         spaces = [_Space(embed(seed=seed)[labelled], labels, batch, before, own, seed) for seed in seeds]
         order = np.random.default_rng(0).permutation(len(labels))
         permuted = _Space(spaces[0].X[order], labels, batch, before, own, seeds[0])
@@ -145,15 +166,6 @@ class BatchIntegration:
 def _components(cells: AnnData, *, n_components: int) -> NDArray[np.float32]:
     expression = log_normalised(cells.X)[:, highly_variable(cells)]
     return PrincipalComponents(n_components=n_components).fit(expression).transform(expression)
-
-
-def _own_space(cells: AnnData, *, batch: NDArray[np.str_], n_components: int) -> NDArray[np.float32]:
-    space = np.zeros((cells.n_obs, n_components), dtype=np.float32)
-    for name in np.unique(batch):
-        rows = np.flatnonzero(batch == name)
-        own = _components(cells[rows], n_components=n_components)
-        space[rows, : own.shape[1]] = own
-    return space
 
 
 def _totals(scores: dict[str, ScoreRecord]) -> dict[str, ScoreRecord]:

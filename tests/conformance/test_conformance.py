@@ -15,6 +15,7 @@ import pytest
 from scfm_eval.device import Resident
 from scfm_eval.embedding import checked, model_view, weights_folder
 from scfm_eval.models.protocols import Embedder, LabelTrainable, Trainable, card, missing_methods
+from scfm_eval.plugin import RUN
 from scfm_eval.tasks.task import lacks
 
 
@@ -35,14 +36,15 @@ task = Conformance()
 
 
 @pytest.fixture(scope="session")
-def loaded(model, cells, model_class):
+def loaded(request, model, cells, model_class):
     """The model, ready to embed, and its view of 60 cells."""
     found = model_class(model)
     about = card(found, name=model)
-    folder = weights_folder(found, None, offline=True)
+    option = request.config.getoption
+    folder = weights_folder(found, request.config.stash[RUN].weights.get(model), offline=option("--offline"))
     view, _ = model_view(found, about, cells, weights=folder)
     few = view[:60].copy()
-    resident = Resident(device="cpu", precision="float32", offline=True, seed=0)
+    resident = Resident(device=option("--device"), precision=option("--precision"), offline=option("--offline"), seed=0)
     instance = resident.load(found, name=model, **({"weights": folder} if folder else {}))
     if not missing_methods(found, LabelTrainable):
         instance.fit_with_labels(few, labels=cells.adata.obs["label"].to_numpy()[:60].astype(str))

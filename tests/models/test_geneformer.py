@@ -26,7 +26,7 @@ from scfm_eval.models.geneformer import (
     rank_genes,
     sentences,
 )
-from scfm_eval.models.protocols import Embedder, LayerEmbedder, VocabularyReader, card, missing_methods
+from scfm_eval.models.protocols import Embedder, LayerEmbedder, Pretrained, card, missing_methods
 
 PARITY = Path(__file__).parents[1] / "parity"
 
@@ -60,7 +60,7 @@ def view(counts, genes) -> ad.AnnData:
 
 
 def test_card_and_capabilities():
-    for capability in (Embedder, LayerEmbedder, VocabularyReader):
+    for capability in (Embedder, LayerEmbedder, Pretrained):
         assert missing_methods(Geneformer, capability) == []
     assert card(Geneformer).name == "geneformer"
     assert len(card(Geneformer).revision) == 40

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from scipy import sparse
 
 from scfm_eval.errors import InvalidInputError
-from scfm_eval.models.protocols import Embedder, LayerEmbedder, VocabularyReader, card, missing_methods
+from scfm_eval.models.protocols import Embedder, LayerEmbedder, Pretrained, card, missing_methods
 from scfm_eval.models.scgpt import ScGPT, UntrainedScGPT, bin_values
 
 FOLDER = Path(__file__).parents[1] / "parity" / "scgpt"
@@ -47,7 +47,7 @@ def _numpy_state() -> np.ndarray:
 
 
 def test_card_and_capabilities():
-    for capability in (Embedder, LayerEmbedder, VocabularyReader):
+    for capability in (Embedder, LayerEmbedder, Pretrained):
         assert missing_methods(ScGPT, capability) == []
     assert card(ScGPT).gene_ids == "symbol"
     assert len(card(ScGPT).revision) == 40
