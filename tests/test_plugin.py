@@ -239,7 +239,7 @@ def test_a_class_cannot_take_the_place_of_a_baseline(suite):
     (suite.path / "pca.py").write_text("class PCA:\n    def embed(self, cells): ...\n")
     run = suite("--model", "models.py:Good", "--model", "pca.py:PCA")
     assert run.ret == pytest.ExitCode.USAGE_ERROR
-    run.stderr.fnmatch_lines(["*pca is an installed model*"])
+    run.stderr.fnmatch_lines(["*pca is the name of an installed model*"])
 
 
 def test_a_reference_without_the_asked_model_is_no_green_run(suite):
