@@ -46,4 +46,4 @@ def test_labels_themselves_are_read_without_fault(oracle):
 
 
 def test_noise_is_at_chance(random):
-    assert random["macro_f1"].covers(random["macro_f1"].chance)
+    assert random["macro_f1"] <= random["macro_f1"].chance + 0.05

@@ -38,8 +38,8 @@ def test_labels_themselves_keep_types_apart(oracle):
 
 
 def test_noise_keeps_no_types_apart(random):
-    assert random["ari"].covers(random["ari"].chance)
+    assert random["ari"] <= 0.05
 
 
 def test_noise_mixes_batches_as_permuted_cells_do(random):
-    assert random["ilisi"].covers(random["ilisi"].chance)
+    assert random["ilisi"] >= random["ilisi"].chance - 0.1

@@ -203,19 +203,6 @@ class Score(float):
         """Whether the score is not worse than the reference beyond its noise; undecidable counts as no."""
         return _record(self.compare(reference, "not below" if self.higher_is_better else "not above"))
 
-    def covers(self, value: float | None) -> Comparison:
-        """Whether ``value`` lies inside the score's own interval, e.g. chance for the random control."""
-        right = "no value" if value is None else f"{value:.3f}"
-        bounds = self.interval
-        if bounds is None or value is None:
-            undecided = Comparison(
-                str(self), "consistent with", right, holds=False, reason="a value or an interval is missing"
-            )
-            return _record(undecided)
-        low, high = bounds[0] - value, bounds[1] - value
-        found = Comparison(str(self), "consistent with", right, low <= 0 <= high, float(self) - value, low, high)
-        return _record(found)
-
     def compare(self, other: float, relation: str) -> Comparison:
         """Return what comes of ``self <relation> other``: ``>``, ``>=``, ``<``, ``<=``, "not below" or "not above"."""
         right = str(other) if isinstance(other, Score) else f"{other:.3f}"

@@ -79,16 +79,18 @@ def test_regression_is_a_sure_loss_only():
     assert score(0.21, higher_is_better=False).has_not_regressed_from(score(0.22, higher_is_better=False))
 
 
-def test_covers_tells_chance_from_knowledge():
-    assert score(0.10).covers(0.12)
-    assert not score(0.60).covers(0.12)
-
-
 def test_every_comparison_is_recorded_once():
     with recording() as made:
         assert score(0.9) > score(0.1)
         assert not score(0.1) > score(0.9)
     assert [found.holds for found in made] == [True, False]
+
+
+def test_arithmetic_that_would_lose_the_interval_is_refused():
+    for broken in (lambda s: s * 2, lambda s: s / s, lambda s: -s, lambda s: 1 - s):
+        with pytest.raises(TypeError, match="loses the interval"):
+            broken(score(0.9))
+    assert (0.1 + score(0.5)).interval == (score(0.5) + 0.1).interval
 
 
 def test_a_margin_is_a_number():
