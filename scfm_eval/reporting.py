@@ -151,16 +151,16 @@ def _red_line(verdict: Verdict) -> str:
 
 
 def render(results: Iterable[Result], *, width: int) -> str:
-    """Return results as a table of models × tasks, the headline score in each cell, as text of at most ``width``."""
+    """Return results as a table of models × tasks, the headline score in each cell, as text at least ``width`` wide."""
     from rich.console import Console
     from rich.table import Table
 
     found = list(results)
     columns = sorted({(result.task, result.dataset.name, result.headline[0]) for result in found})
     table = Table(title="models × tasks; * is the best of models and baselines, [] the 95 % interval")
-    table.add_column("model")
+    table.add_column("model", no_wrap=True)
     for task, dataset, score in columns:
-        table.add_column(f"{task}\n{dataset}\n{score}", justify="right")
+        table.add_column(f"{task}\n{dataset}\n{score}", justify="right", no_wrap=True)
     by_key = {(result.task, result.dataset.name, result.model.name): result for result in found}
     best = {column: _best(found, column) for column in columns}
     for name, role in sorted(
@@ -169,7 +169,8 @@ def render(results: Iterable[Result], *, width: int) -> str:
         cells = [_cell(by_key.get((task, data, name)), score, best[task, data, score]) for task, data, score in columns]
         table.add_row(f"{name} ({role})" if role != "model" else name, *cells)
     out = StringIO()
-    Console(file=out, width=max(width, 100), color_system=None, markup=False).print(table)
+    # a table that is too wide is read by scrolling; one with cut numbers is not read at all
+    Console(file=out, width=max(width, 40 + 36 * len(columns)), color_system=None, markup=False).print(table)
     return out.getvalue()
 
 
