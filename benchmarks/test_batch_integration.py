@@ -38,7 +38,7 @@ def test_labels_themselves_keep_types_apart(oracle):
 
 
 def test_noise_keeps_no_types_apart(random):
-    assert random["ari"] <= 0.05
+    assert random["ari"] <= random["ari"].chance + 0.1
 
 
 def test_noise_mixes_batches_as_permuted_cells_do(random):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import inspect
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -24,8 +25,12 @@ def check_device(device: str) -> None:
     Raises
     ------
     InvalidInputError
-        If CUDA is asked for and torch finds none.
+        If CUDA is asked for and torch finds none, or another kind of device is asked for.
     """
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+        raise InvalidInputError(
+            asked=f"device {device!r}", found="no device that the suite runs on", remedy="give cpu, cuda or cuda:N"
+        )
     if device == "cpu":
         return
     import torch

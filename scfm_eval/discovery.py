@@ -140,7 +140,7 @@ def _module(path: str, *, asked: str) -> ModuleType:
     sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InvalidInputError(
             asked=asked, found=f"{path} fails to import: {error!r}", remedy="run it with python first and mend it"
         ) from error

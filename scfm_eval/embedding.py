@@ -6,12 +6,13 @@ import hashlib
 import inspect
 import sys
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
 
@@ -178,8 +179,7 @@ def checked(embedding: Any, cells: AnnData, *, name: str) -> NDArray[np.float32]
         If there is not one finite row per cell, or a table's index is not ``cells.obs_names``.
     """
     asked = f"embedding of {cells.n_obs} cells by {name}"
-    index = getattr(embedding, "index", None)
-    if index is not None and not cells.obs_names.equals(index):
+    if isinstance(embedding, pd.DataFrame) and not cells.obs_names.equals(embedding.index):
         raise InvalidInputError(
             asked=asked,
             found="a table whose index is not obs_names in their order",
@@ -209,12 +209,13 @@ def learns_here(model: type) -> bool:
     return not missing_methods(model, Trainable) or not missing_methods(model, LabelTrainable)
 
 
+@cache
 def adapter_sha256(model: type) -> str:
     """Return the hash of a model's source, so that an edit makes embeddings anew.
 
     For a class of this package: its file, those of its parents, and what these import from this package. For any other
-    class: every loaded file of the folder that the class's file is in. Weights that a class opens by itself are not
-    seen: they have to come through ``weights``.
+    class: every Python file of the folder that the class's file is in, and of the folders below where it is a package.
+    Weights that a class opens by itself are not seen: they have to come through ``weights``.
     """
     own = {sys.modules[part.__module__] for part in model.__mro__ if part.__module__ not in ("builtins", "typing")}
     files = {Path(module.__file__) for module in own if module.__file__}
@@ -224,7 +225,7 @@ def adapter_sha256(model: type) -> str:
         }
         files |= {Path(str(sys.modules[name].__file__)) for name in used if name.startswith("scfm_eval.")}
         if not module.__name__.startswith("scfm_eval."):
-            files |= _loaded_beside(Path(str(module.__file__)))
+            files |= _beside(Path(str(module.__file__)))
     digest = hashlib.sha256()
     for file in sorted(files):
         digest.update(file.read_bytes())
@@ -235,9 +236,9 @@ def _imported(module: ModuleType) -> set[str]:
     return {str(getattr(v, "__module__", None) or getattr(v, "__name__", "")) for v in vars(module).values()}
 
 
-def _loaded_beside(file: Path) -> set[Path]:
-    loaded = [Path(str(module.__file__)) for module in list(sys.modules.values()) if getattr(module, "__file__", None)]
-    return {other for other in loaded if file.parent in other.parents and other.suffix == ".py"}
+def _beside(file: Path) -> set[Path]:
+    folder = file.parent
+    return set(folder.rglob("*.py") if (folder / "__init__.py").exists() else folder.glob("*.py"))
 
 
 def weights_hash(model: type, weights: Path | None) -> str | None:

@@ -71,7 +71,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is no number of repeats: give 1 or more")
     return int(text)
 
@@ -82,15 +82,18 @@ def _refuse_twins(names: list[str], *, kind: str) -> None:
         raise pytest.UsageError(f"--{kind}: {twins[0]} is given twice; results are told apart by name, so rename one")
 
 
-def _check_writable(report: Path) -> None:
-    """Refuse a report that could not be written at the end of a long run."""
+def _check_writable(place: Path, *, what: str) -> None:
+    """Refuse a file that could not be written at the end of a long run."""
+    folder = place.absolute().parent
+    if place.exists() and not place.is_file():
+        raise pytest.UsageError(f"{what} {place} is no ordinary file; give the path of a file in a writable folder")
     try:
-        report.absolute().parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=report.absolute().parent):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
             return
     except OSError as error:
         raise pytest.UsageError(
-            f"--report {report} cannot be written: {error}; give a path in a writable folder"
+            f"{what} {place} cannot be written: {error}; give a path in a writable folder"
         ) from error
 
 
@@ -241,7 +244,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[RUN] = Run(config)
     if not hasattr(config, "workerinput"):
         try:
-            signal.signal(signal.SIGTERM, _interrupt)
+            for name in ("SIGTERM", "SIGHUP"):
+                if hasattr(signal, name):
+                    signal.signal(getattr(signal, name), _interrupt)
         except ValueError:
             # not the main thread: somebody embeds pytest and handles signals there
             return
@@ -256,11 +261,23 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if hasattr(session.config, "workerinput"):
         return
     run = session.config.stash[RUN]
-    _check_writable(Path(session.config.getoption("--report")))
+    from scfm_eval.device import check_device
+    from scfm_eval.report import read_report
+    from scfm_eval.store import Store
+
+    option = session.config.getoption
+    _check_writable(Path(option("--report")), what="--report")
+    _check_writable(Store().folder / "any", what="SCFM_EVAL_CACHE")
     with _usage_errors():
+        check_device(option("--device"))
+        if option("--reference") is not None:
+            read_report(option("--reference"))
         unknown = set(run.weights) - set(run.installed) - set(run.asked)
         if unknown:
             raise pytest.UsageError(f"--weights {min(unknown)}=…: no model of that name; see `scfm-eval list`")
+        gone = [f"{name}={path}" for name, path in run.weights.items() if not path.exists()]
+        if gone:
+            raise pytest.UsageError(f"--weights {gone[0]}: no such file or folder; give a path that is there")
         for index in range(len(session.config.getoption("--dataset"))):
             run.cells(index)
 
@@ -326,7 +343,9 @@ def _check_asked(run: Run, items: list[pytest.Item]) -> None:
     runnable = {item.callspec.params["model"] for item in items if _is_runnable(item)}  # type: ignore[attr-defined]
     idle = sorted(set(run.asked) - runnable)
     if idle:
-        reasons = "\n".join(f"  {reason}" for reason in run.refusals.get(idle[0], ["no claim was selected"]))
+        reasons = "\n".join(
+            f"  {reason}" for reason in dict.fromkeys(run.refusals.get(idle[0], ["no claim was selected"]))
+        )
         raise pytest.UsageError(f"{idle[0]} was asked for, but no claim about it can run:\n{reasons}")
 
 
@@ -392,6 +411,18 @@ def _usage_errors() -> Iterator[None]:
         yield
     except InvalidInputError as error:
         raise pytest.UsageError(str(error)) from error
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Say a refusal, or that a claim cannot be decided, in its own words and without a traceback."""
+    from scfm_eval.errors import InvalidInputError
+    from scfm_eval.score import UndecidedError
+
+    report = yield
+    if call.excinfo is not None and call.excinfo.errisinstance((InvalidInputError, UndecidedError)):
+        report.longrepr = f"{call.excinfo.typename}: {call.excinfo.value}"
+    return report
 
 
 @pytest.hookimpl(wrapper=True)

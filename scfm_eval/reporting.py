@@ -127,7 +127,7 @@ def _outcome(report: pytest.TestReport) -> Outcome:
     if report.failed and "[XPASS(strict)]" in str(report.longrepr):
         return "unexpected pass"
     if report.failed:
-        undecided = "UndecidedError" in str(getattr(getattr(report.longrepr, "reprcrash", None), "message", ""))
+        undecided = str(report.longrepr).startswith("UndecidedError")
         return "failed" if report.when == "call" and not undecided else "error"
     return "skipped" if report.skipped else "passed"
 

@@ -82,6 +82,8 @@ class Store:
         try:
             hashes = [_save(temporary / f"{i}.npy", array) for i, array in enumerate(arrays)]
             (temporary / "facts.json").write_text(json.dumps({"sha256": hashes, "facts": facts}), encoding="utf-8")
+            if place.is_file():
+                place.unlink()
             shutil.rmtree(place, ignore_errors=True)
             os.replace(temporary, place)
         except OSError as error:
@@ -102,7 +104,7 @@ def _read(place: Path) -> tuple[list[NDArray[Any]], dict[str, Any]] | None:
     try:
         written = json.loads((place / "facts.json").read_text(encoding="utf-8"))
         paths = [place / f"{i}.npy" for i in range(len(written["sha256"]))]
-        if [_sha256(path) for path in paths] != written["sha256"]:
+        if not paths or not written["facts"] or [_sha256(path) for path in paths] != written["sha256"]:
             return None
         return [np.load(path, mmap_mode="r", allow_pickle=False) for path in paths], written["facts"]
     except (OSError, ValueError, KeyError, TypeError):

@@ -109,8 +109,17 @@ def test_only_a_control_may_ask_for_labels():
     class Peeks(Plain):
         sees = ("label",)
 
-    with pytest.raises(TypeError, match="only a control may"):
+    with pytest.raises(InvalidInputError, match="only a control may"):
         card(Peeks)
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value"),
+    [("name", 5), ("role", "Model"), ("gene_ids", "entrez"), ("needs", "batch"), ("revision", 2)],
+)
+def test_a_card_that_makes_no_sense_is_refused(attribute, value):
+    with pytest.raises(InvalidInputError, match=attribute):
+        card(type("Odd", (Plain,), {attribute: value}))
 
 
 def test_the_result_says_what_was_judged(judge, cells):
@@ -242,6 +251,7 @@ def test_code_beside_the_class_counts_as_the_adapter(tmp_path, monkeypatch):
     spec.loader.exec_module(module)
     first = adapter_sha256(module.Mine)
     (tmp_path / "beside_the_class.py").write_text("VALUE = 2\n")
+    adapter_sha256.cache_clear()
     assert adapter_sha256(module.Mine) != first
 
 

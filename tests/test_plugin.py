@@ -191,6 +191,9 @@ def test_a_reference_keeps_an_unchanged_run_green_and_a_worse_one_red(suite):
         (["--dataset", "models.h5ad"], "*models.h5ad*"),
         (["--weights", "geneformer"], "*NAME=PATH*"),
         (["--weights", "geneformr=there"], "*no model of that name*"),
+        (["--weights", "geneformer=gone"], "*no such file or folder*"),
+        (["--reference", "gone.json"], "*asked: a report from gone.json*"),
+        (["--device", "tpu"], "*give cpu, cuda or cuda:N*"),
     ],
 )  # fmt: skip
 def test_bad_input_is_said_before_anything_runs(suite, arguments, said):
@@ -256,3 +259,18 @@ def test_a_worker_that_dies_is_in_the_report(suite):
     )
     suite("--model", "models.py:Broken", "-k", "chance", "-n", "2")
     assert [v.outcome for v in read_report(suite.path / "out.json").verdicts] == ["error"]
+
+
+def test_a_refusal_is_three_lines_and_no_traceback(suite):
+    one_label = toy_cells()
+    one_label.obs["cell_type"] = "a"
+    one_label.write_h5ad(suite.path / "one.h5ad")
+    checks = "        check_keys(cells, keys=self.keys, dataset=dataset)"
+    claims = CLAIMS.replace("NAME", "toy").replace("        pass", checks)
+    imported = "from scfm_eval.datasets.keys import check_keys\n"
+    (suite.path / "benchmarks" / "test_toy.py").write_text(imported + claims)
+    run = suite("--model", "models.py:Good", "-k", "chance", dataset="one.h5ad:label=cell_type")
+    run.assert_outcomes(errors=1, deselected=3)
+    run.stdout.fnmatch_lines(["*asked: one with a label key*", "found: one label only: a", "to do: *"])
+    assert "Traceback" not in run.stdout.str()
+    assert "evaluate.py" not in run.stdout.str()

@@ -80,3 +80,14 @@ def test_one_of_many_at_once_makes_it(tmp_path, make, calls):
 def test_the_key_depends_on_every_part():
     assert len({key_of(a=1, b=2), key_of(a=1, b=3), key_of(a=1), key_of(b=1, a=1)}) == 4
     assert key_of(a=1, b=2) == key_of(b=2, a=1)
+
+
+@pytest.mark.parametrize(
+    "facts", ["{}", '{"sha256": [], "facts": {}}', "[", '{"sha256": ["0"], "facts": {"seconds": 1}}']
+)
+def test_damaged_facts_are_made_anew(tmp_path, make, calls, facts):
+    Store(tmp_path).get(KEY, make)
+    (stored,) = tmp_path.rglob("facts.json")
+    stored.write_text(facts)
+    assert Store(tmp_path).get(KEY, make).facts == {"seconds": {"forward": 1.5}}
+    assert len(calls) == 2

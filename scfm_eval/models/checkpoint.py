@@ -278,6 +278,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 def _unreadable(path: Path, error: Exception) -> InvalidInputError:
     said = (str(error).splitlines() or [""])[0]
+    if "weights_only" in said:
+        # torch recommends to load it all the same
+        said = "it holds something else than tensors"
     return InvalidInputError(
         asked=f"the content of {path}",
         found=f"{type(error).__name__}: {said}; nothing of it was executed",

@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 from anndata import AnnData
 from numpy.typing import NDArray
+
+from scfm_eval.errors import InvalidInputError
 
 Role = Literal["model", "baseline", "control"]
 GeneIds = Literal["symbol", "ensembl"]
@@ -126,13 +128,43 @@ class Card:
 
 
 def card(model: type, *, name: str | None = None) -> Card:
-    """Return the card of a model class; what the class does not state has the defaults of :class:`Card`."""
+    """Return the card of a model class; what the class does not state has the defaults of :class:`Card`.
+
+    Raises
+    ------
+    InvalidInputError
+        If an attribute is of another kind, or a class that is no control asks to see the labels.
+    """
     stated: dict[str, Any] = {key: getattr(model, key) for key in Card.__dataclass_fields__ if hasattr(model, key)}
     stated["name"] = name or stated.get("name") or model.__name__.lower()
     made = Card(**stated)
-    if "label" in made.sees and made.role != "control":
-        raise TypeError(f"{made.name} asks to see the labels; only a control may: remove 'label' from its `sees`")
+    wrong = _wrong(made)
+    if wrong:
+        raise InvalidInputError(
+            asked=f"the model class {model.__module__}.{model.__qualname__}",
+            found=wrong,
+            remedy="mend that class attribute",
+        )
     return made
+
+
+def _wrong(made: Card) -> str:
+    """Return what is wrong with a card; empty when nothing is."""
+    texts = {key: getattr(made, key) for key in ("name", "revision", "licence", "citation")}
+    lists = {key: getattr(made, key) for key in ("needs", "sees", "pretrained_on")}
+    for key, value in texts.items():
+        if not isinstance(value, str):
+            return f"{key} = {value!r}, which is no text"
+    for key, value in lists.items():
+        if not isinstance(value, tuple):
+            return f"{key} = {value!r}, which is no tuple"
+    if made.role not in get_args(Role):
+        return f"role = {made.role!r}, which is none of {', '.join(get_args(Role))}"
+    if made.gene_ids not in (None, *get_args(GeneIds)):
+        return f"gene_ids = {made.gene_ids!r}, which is none of {', '.join(get_args(GeneIds))}"
+    if "label" in made.sees and made.role != "control":
+        return "it asks to see the labels, which only a control may"
+    return ""
 
 
 def missing_methods(model: type, capability: type) -> list[str]:

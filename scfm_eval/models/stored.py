@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -97,7 +98,7 @@ def read_embedding(path: Path, *, key: str = "") -> tuple[pd.Index, NDArray[np.f
     """
     try:
         ids, rows = _READERS[path.suffix](path, key)
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
         if isinstance(error, InvalidInputError):
             raise
         raise _refuse(path, key, f"{type(error).__name__}: {error}") from error
