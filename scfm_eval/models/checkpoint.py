@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scfm_eval.datasets.download import cache_folder
 from scfm_eval.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -146,9 +147,8 @@ def fetch_file(name: str, file: str, *, url: str, sha256: str, offline: bool = F
         The file is neither here nor can it be had, or its bytes are others.
     """
     import pooch
-    from platformdirs import user_cache_path
 
-    folder = Path(os.environ.get("SCFM_EVAL_CACHE") or user_cache_path("scfm_eval")) / "weights" / name
+    folder = cache_folder() / "weights" / name
     remedy = f"put {file} beside the checkpoint and give that folder (--weights {name}=FOLDER)"
     if offline and not (folder / file).exists():
         raise InvalidInputError(
