@@ -43,13 +43,16 @@ def _parser() -> argparse.ArgumentParser:
 
 def _list(asked: argparse.Namespace) -> None:
     del asked
-    console = Console()
+    # names are there to be copied: none is ever cut
+    console = Console(width=max(Console().width, 160))
     models = Table("name", "role", "gene ids", "licence", "revision", title="models")
+    models.columns[0].no_wrap = True
     for name in model_names():
         about = card(find_model(name), name=name)
         models.add_row(about.name, about.role, about.gene_ids or "any", about.licence, about.revision)
     console.print(models)
     datasets = Table("name", "keys", "gene ids", "licence", title="datasets")
+    datasets.columns[0].no_wrap = True
     for name in dataset_names():
         declared = find_dataset(name)
         datasets.add_row(declared.name, ", ".join(declared.keys), declared.gene_ids, declared.licence)

@@ -325,8 +325,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Drop claims without a dataset, mark expected failures, refuse a run that would skip all it was asked for."""
     gone = [item for item in items if _has_no_parameters(item)]
+    compared = [item for item in items if "_reference_report" in getattr(item, "fixturenames", ())]
+    if config.getoption("--reference") and not compared:
+        warnings.warn(pytest.PytestWarning("--reference: no test_has_not_regressed is selected"), stacklevel=1)
     if config.getoption("--reference") is None:
-        gone += [item for item in items if "_reference_report" in getattr(item, "fixturenames", ())]
+        gone += compared
     if gone:
         items[:] = [item for item in items if item not in gone]
         config.hook.pytest_deselected(items=gone)

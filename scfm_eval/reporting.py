@@ -186,7 +186,7 @@ def _best(results: list[Result], column: tuple[str, str, str]) -> str | None:
     }
     known = {name: value for name, value in values.items() if value is not None}
     up = all(result.scores[score].higher_is_better for result in results if score in result.scores)
-    return (max if up else min)(known, key=known.__getitem__) if known else None
+    return (max if up else min)(known, key=known.__getitem__) if len(known) > 1 else None
 
 
 def _cell(result: Result | None, score: str, best: str | None) -> str:

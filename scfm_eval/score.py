@@ -65,7 +65,7 @@ class Comparison:
         spread = f" [{self.low:+.3f}, {self.high:+.3f}]"
         if self.difference == 0:
             return f"level{spread}"
-        away = "ahead" if self.relation.startswith((">", "not below")) == (self.difference > 0) else "short"
+        away = "ahead" if self.relation.startswith((">", "at least")) == (self.difference > 0) else "short"
         if not self.holds and away == "ahead":
             return f"ahead by {abs(self.difference):.3f}{spread}, but the interval does not exclude a loss"
         return f"{away} by {abs(self.difference):.3f}{spread}"
@@ -200,11 +200,13 @@ class Score(float):
         return _record(self.compare(other, "<="))
 
     def has_not_regressed_from(self, reference: Score) -> Comparison:
-        """Whether the score is not worse than the reference beyond its noise; undecidable counts as no."""
-        return _record(self.compare(reference, "not below" if self.higher_is_better else "not above"))
+        """Whether the score is not worse than the reference beyond its noise; undecidable raises as a truth."""
+        return _record(
+            self.compare(reference, "at least level with" if self.higher_is_better else "at most level with")
+        )
 
     def compare(self, other: float, relation: str) -> Comparison:
-        """Return what comes of ``self <relation> other``: ``>``, ``>=``, ``<``, ``<=``, "not below" or "not above"."""
+        """Return what comes of ``self <relation> other``: an operator, or "at least" or "at most level with"."""
         right = str(other) if isinstance(other, Score) else f"{other:.3f}"
         reason = self._undecidable(other)
         if reason:
@@ -220,8 +222,8 @@ class Score(float):
             ">=": low >= 0,
             "<": high < 0,
             "<=": high <= 0,
-            "not below": high >= 0,
-            "not above": low <= 0,
+            "at least level with": high >= 0,
+            "at most level with": low <= 0,
         }[relation]
         return Comparison(str(self), relation, right, bool(holds), difference, low, high)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import signal
 import sys
 import warnings
 from collections.abc import Iterator
@@ -203,6 +204,10 @@ def _reproducible(seed: int) -> Iterator[None]:
             # training draws from numpy's process-wide generator too
             np.random.seed(seed)  # noqa: NPY002
             yield
+    except SystemExit as stopped:
+        # Lightning turns an interrupt into an exit, which would look like a failure of scVI, and ignores further ones
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        raise KeyboardInterrupt from stopped
     finally:
         torch.set_num_threads(threads)
 

@@ -69,8 +69,9 @@ def locate(
             reason = f"the download failed: {error}"
     raise InvalidInputError(
         asked=f"the weights of {name}",
-        found=f"no folder was given, {_mirror(name) or '$SCFM_EVAL_WEIGHTS is not set'} does not hold them, and "
-        f"{_home(repo, revision)} is not in the Hugging Face cache ({reason})",
+        found=f"no folder was given, $SCFM_EVAL_WEIGHTS is "
+        f"{f'a folder without {_mirror(name)}' if _mirror(name) else 'not set'}, and {_home(repo, revision)} is not in "
+        f"the Hugging Face cache ({reason})",
         remedy=f"give a folder (--weights {name}=FOLDER), put one at $SCFM_EVAL_WEIGHTS/{name}, or allow the download",
     )
 

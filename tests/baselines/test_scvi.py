@@ -111,3 +111,12 @@ def test_too_few_cells_or_labels_are_refused(cells, labels):
         SCVI().fit(cells[:1])
     with pytest.raises(InvalidInputError, match="2 labels for 5 cells"):
         SCANVI().fit_with_labels(cells[:5], labels=labels[:2])
+
+
+def test_an_interrupt_in_training_stays_one(monkeypatch, cells):
+    def interrupted(*_, **__):
+        raise SystemExit(1)
+
+    monkeypatch.setattr(scvi.model.SCVI, "train", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        SCVI(max_epochs=1).fit(cells)
