@@ -9,13 +9,14 @@ import sys
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from scfm_eval.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from scfm_eval.datasets.dataset import Dataset
 
+T = TypeVar("T")
 _EMBEDDINGS = (".h5ad", ".npz", ".npy", ".parquet")
 
 
@@ -42,9 +43,10 @@ def find_model(spec: str) -> type:
     InvalidInputError
         If there is none; the nearest names are offered.
     """
-    path, _, attribute = spec.partition(":")
+    path = spec.partition(":")[0]
     if path.endswith(".py"):
-        return _class_in(path, attribute)
+        found_class: type = _object_in(spec, kind="model", of=type)
+        return found_class
     if path.endswith(_EMBEDDINGS):
         from scfm_eval.models.stored import stored_embedding
 
@@ -61,9 +63,11 @@ def find_dataset(spec: str) -> Dataset:
     InvalidInputError
         If there is none, or the file cannot be read; the nearest names are offered.
     """
-    path, _, attribute = spec.partition(":")
+    path = spec.partition(":")[0]
     if path.endswith(".py"):
-        return _dataset_in(path, attribute)
+        from scfm_eval.datasets.dataset import Dataset
+
+        return _object_in(spec, kind="dataset", of=Dataset)
     if path.endswith(".h5ad"):
         from scfm_eval.datasets.files import dataset_from_spec
 
@@ -72,17 +76,18 @@ def find_dataset(spec: str) -> Dataset:
     return found
 
 
-def _dataset_in(path: str, attribute: str) -> Dataset:
-    from scfm_eval.datasets.dataset import Dataset
-
-    asked = f"dataset {path}:{attribute}"
+def _object_in(spec: str, *, kind: str, of: type[T]) -> T:
+    path, _, attribute = spec.partition(":")
+    asked = f"{kind} {spec}"
     module = _module(path, asked=asked)
     found = getattr(module, attribute, None)
-    if isinstance(found, Dataset):
+    if isinstance(found, of):
         return found
-    names = [name for name, value in vars(module).items() if isinstance(value, Dataset)]
+    names = [name for name, value in vars(module).items() if isinstance(value, of)]
     raise InvalidInputError(
-        asked=asked, found=f"no such Dataset; the file has {', '.join(names) or 'none'}", remedy="give FILE.py:NAME"
+        asked=asked,
+        found=f"no such {'class' if of is type else of.__name__}; the file has {', '.join(names) or 'none'}",
+        remedy=f"give FILE.py:{'Class' if of is type else 'NAME'}",
     )
 
 
@@ -108,18 +113,6 @@ def _loaded(entry: EntryPoint, *, kind: str) -> Any:
             found=f"{entry.value} cannot be imported: {error}",
             remedy="install what it needs, or reinstall the package that declares it",
         ) from error
-
-
-def _class_in(path: str, attribute: str) -> type:
-    asked = f"model {path}:{attribute}"
-    module = _module(path, asked=asked)
-    found = getattr(module, attribute, None)
-    if isinstance(found, type):
-        return found
-    classes = [name for name, value in vars(module).items() if isinstance(value, type)]
-    raise InvalidInputError(
-        asked=asked, found=f"no such class; the file has {', '.join(classes) or 'none'}", remedy="give FILE.py:Class"
-    )
 
 
 def _name_of(place: Path) -> str:
