@@ -1,4 +1,4 @@
-"""evaluate(task, model, dataset) -> Result: embed through the store, score, time."""
+"""evaluate(task, model, dataset) -> Result: ask the model through the store, score, time."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ from pathlib import Path
 from typing import Any
 
 from scfm_eval import timing
+from scfm_eval.answers import StoredAnswers, checked, learns_here
+from scfm_eval.cells import Cells, model_view
 from scfm_eval.datasets.dataset import Dataset
 from scfm_eval.datasets.view import Readable
 from scfm_eval.device import Resident, peak_memory
-from scfm_eval.embedding import Cells, Embedding, adapter_sha256, checked, learns_here, model_view, weights_folder
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.models.protocols import Card, card
+from scfm_eval.provenance import adapter_sha256, weights_folder
 from scfm_eval.results import ModelRecord, ReadableRecord, Result
 from scfm_eval.store import Store, key_of
 from scfm_eval.tasks import throughput
-from scfm_eval.tasks.task import N_RESAMPLES, EmbeddingTask, Task
+from scfm_eval.tasks.task import N_RESAMPLES, ScoredTask, Task
 from scfm_eval.tasks.throughput import Throughput
 
 
 def evaluate(
-    task: EmbeddingTask,
+    task: ScoredTask,
     model: type,
     cells: Cells,
     *,
@@ -41,7 +43,7 @@ def evaluate(
     name
         Name in the report; default that of the model's card.
     store, resident
-        Where embeddings are kept, and what holds the loaded model.
+        Where answers are kept, and what holds the loaded model.
     weights
         Local folder of weights; default what the model's own class finds.
     seeds
@@ -61,9 +63,9 @@ def evaluate(
     task.check(cells.adata, dataset=cells.dataset.name)
     folder = weights_folder(model, weights, offline=bool(resident.settings.get("offline")))
     seen, readable = model_view(model, about, cells, weights=folder)
-    embedding = Embedding(model, about, cells, seen, store, resident, folder)
+    answers = StoredAnswers(model, about, cells, seen, store, resident, folder)
     with timing.recording() as scoring, timing.phase("score"):
-        scored = task.score(embedding, cells.adata, seeds=seeds)
+        scored = task.score(answers, cells.adata, seeds=seeds)
     return Result(
         task=task.name,
         parameters=_parameters(task),
@@ -71,13 +73,13 @@ def evaluate(
         seeds=list(seeds),
         pairing=_pairing(task, cells, seeds=seeds),
         dataset=cells.record,
-        model=_model_record(embedding, embedding.facts[0], seed=seeds[0]),
+        model=_model_record(answers, answers.facts[0] if answers.facts else {}, seed=seeds[0]),
         readable=_readable(readable),
         scores=scored.scores,
         details=scored.details,
-        seconds=_seconds(embedding.facts, score=scoring["score"]),
-        peak_memory_bytes=_peaks(embedding.facts),
-        from_store=all(embedding.from_store),
+        seconds=_seconds(answers.facts, score=scoring["score"]),
+        peak_memory_bytes=_peaks(answers.facts),
+        from_store=all(answers.from_store),
         notes=scored.notes + _notes(about, cells),
     )
 
@@ -101,7 +103,7 @@ def clock(
         rounds = throughput.timed(loaded.embed, seen, task=task)
     few = seen[: task.n_cells].copy()
     checked(loaded.embed(few), few, name=name)
-    embedding = Embedding(model, about, cells, seen, Store(), resident, folder)
+    answers = StoredAnswers(model, about, cells, seen, Store(), resident, folder)
     conditions = {key: resident.settings.get(key) for key in ("device", "precision")}
     facts = {key: getattr(loaded, key, None) for key in ("n_parameters", "weights_sha256")}
     result = Result(
@@ -111,7 +113,7 @@ def clock(
         seeds=[0],
         pairing=_pairing(task, cells, seeds=[0], **conditions),
         dataset=cells.record,
-        model=_model_record(embedding, facts, seed=0),
+        model=_model_record(answers, facts, seed=0),
         readable=_readable(readable),
         scores=throughput.scored(rounds),
         seconds=seconds,
@@ -128,20 +130,20 @@ def lacking_keys(about: Card, dataset: Dataset) -> str:
     return f"{about.name} needs a {' and a '.join(missing)} key, which {dataset.name} does not have" if missing else ""
 
 
-def _model_record(embedding: Embedding, facts: dict[str, Any], *, seed: int) -> ModelRecord:
-    about = embedding.card
+def _model_record(answers: StoredAnswers, facts: dict[str, Any], *, seed: int) -> ModelRecord:
+    about = answers.card
     return ModelRecord(
         name=about.name,
         role=about.role,
         revision=about.revision,
         licence=about.licence,
         citation=about.citation,
-        trained_here=about.trained_here or about.transductive or learns_here(embedding.model),
-        weights_sha256=facts["weights_sha256"],
-        n_parameters=facts["n_parameters"],
-        parameters=embedding.parameters(seed),
-        adapter_sha256=adapter_sha256(embedding.model),
-        saw_dataset_in_pretraining=_saw(about, embedding.cells),
+        trained_here=about.trained_here or about.transductive or learns_here(answers.model),
+        weights_sha256=facts.get("weights_sha256"),
+        n_parameters=facts.get("n_parameters"),
+        parameters=answers.parameters(seed),
+        adapter_sha256=adapter_sha256(answers.model),
+        saw_dataset_in_pretraining=_saw(about, answers.cells),
     )
 
 

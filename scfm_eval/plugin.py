@@ -26,8 +26,8 @@ from _pytest.mark.expression import Expression
 from scfm_eval.reporting import CLAIM_PROPERTY, COLLECTOR, COMPARISONS_PROPERTY
 
 if TYPE_CHECKING:
+    from scfm_eval.cells import Cells
     from scfm_eval.datasets.dataset import Dataset
-    from scfm_eval.embedding import Cells
     from scfm_eval.models.protocols import Card
     from scfm_eval.tasks.task import Task
 
@@ -133,7 +133,7 @@ class Run:
 
     def cells(self, index: int) -> Cells:
         """Return the loaded dataset, read once per process."""
-        from scfm_eval.embedding import Cells
+        from scfm_eval.cells import Cells
 
         if index not in self._cells:
             dataset = self.datasets[index]

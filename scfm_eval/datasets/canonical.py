@@ -15,6 +15,11 @@ from scfm_eval.datasets.counts import counts_in, some
 from scfm_eval.datasets.keys import CONTROL, KEYS, UNLABELLED
 from scfm_eval.errors import InvalidInputError
 
+_EFFECTS = {
+    **dict.fromkeys(("activation", "crispra", "overexpression"), "activation"),
+    **dict.fromkeys(("knockdown", "knockout", "crispri", "crispr", "shrna"), "knockdown"),
+}
+_MAY_BE_MISSING = ("label", "phenotype", "age", "cancer_type", "ontology")
 _VAR_COLUMNS = {
     "symbol": ("symbol", "feature_name", "gene_symbol", "gene_symbols", "gene_name"),
     "ensembl_id": ("ensembl_id", "ensemblid", "ensembl", "gene_ids", "gene_id"),
@@ -56,6 +61,8 @@ def canonical(
     obs = {key: _key(adata.obs, key=key, column=columns[key], what=what) for key in KEYS if key in columns}
     if "perturbation" in obs:
         obs["perturbation"] = _with_control(obs["perturbation"], control=control, what=what)
+    if "effect" in obs:
+        obs["effect"] = _effects(obs["effect"], what=what)
     frame = pd.DataFrame({key: pd.Categorical(values) for key, values in obs.items()}, index=shell.obs_names)
     return AnnData(X=raw_counts, obs=frame, var=shell.var)
 
@@ -117,7 +124,7 @@ def _key(obs: pd.DataFrame, *, key: str, column: str, what: str) -> NDArray[np.o
     check_column(obs, column=column, option=key, what=what)
     missing = obs[column].isna().to_numpy()
     values: NDArray[np.object_] = obs[column].astype(str).to_numpy(object, copy=True)
-    if key == "label":
+    if key in _MAY_BE_MISSING:
         missing |= np.isin([value.strip().casefold() for value in values], list(UNLABELLED))
     elif missing.any():
         raise InvalidInputError(
@@ -138,3 +145,15 @@ def _with_control(values: NDArray[np.object_], *, control: str, what: str) -> ND
         )
     values[values == control] = CONTROL
     return values
+
+
+def _effects(values: NDArray[np.object_], *, what: str) -> NDArray[np.object_]:
+    spelled = [value.casefold().replace("-", "").replace(" ", "") for value in values]
+    unknown = sorted({value for value, plain in zip(values, spelled, strict=True) if plain not in _EFFECTS})
+    if unknown:
+        raise InvalidInputError(
+            asked=f"{what} with what was done to each perturbed gene",
+            found=f"effect {some(unknown)}",
+            remedy=f"write one of {', '.join(_EFFECTS)}",
+        )
+    return np.array([_EFFECTS[plain] for plain in spelled], dtype=object)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 from anndata import AnnData
 
 from scfm_eval.datasets.canonical import canonical, nearest
@@ -78,6 +79,15 @@ class Dataset:
         Where a person gets the data when there is no direct address.
     label_key, batch_key, donor_key, perturbation_key
         Columns of ``obs``; ``None`` where there is none.
+    context_key, effect_key
+        Columns with the cell line of a perturbed cell, and with what was done to the gene (CRISPRa and activation, or
+        CRISPRi, knock-down and knock-out).
+    phenotype_key, age_key, cancer_type_key
+        Columns with further annotations of the donor.
+    ontology_key, ontology_terms
+        Column with Cell Ontology ids of the labels, or a table of (label, id) pairs.
+    domain_key
+        Column that tells ``"source"`` from ``"target"`` cells of a dataset joined from two.
     control
         Value of ``perturbation_key`` that marks control cells.
     gene_ids
@@ -106,6 +116,14 @@ class Dataset:
     batch_key: str | None = None
     donor_key: str | None = None
     perturbation_key: str | None = None
+    context_key: str | None = None
+    effect_key: str | None = None
+    phenotype_key: str | None = None
+    age_key: str | None = None
+    cancer_type_key: str | None = None
+    ontology_key: str | None = None
+    ontology_terms: tuple[tuple[str, str], ...] = ()
+    domain_key: str | None = None
     control: str = CONTROL
     gene_ids: GeneIds = "symbol"
     gene_column: str | None = None
@@ -124,7 +142,7 @@ class Dataset:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Canonical keys that the dataset has, in the order label, batch, donor, perturbation."""
+        """Canonical keys that the dataset has, in the order of ``KEYS``."""
         return tuple(self.columns)
 
     def load(self, *, offline: bool = False) -> AnnData:
@@ -137,10 +155,10 @@ class Dataset:
 
         Returns
         -------
-        ``X`` integer counts (CSR float32); ``obs`` with ``label`` (NaN where a cell has none), ``batch``, ``donor``
-        and ``perturbation`` (controls are ``"control"``, combinations ``"A+B"``) as far as they are declared, all
-        categories of str; ``var`` indexed by the dataset's own gene ids, with ``symbol`` and ``ensembl_id`` where it
-        has them.
+        ``X`` integer counts (CSR float32); ``obs`` with the canonical keys as far as they are declared, all categories
+        of str: ``label`` is NaN where a cell has none, ``perturbation`` is ``"control"`` for controls and ``"A+B"`` for
+        combinations, ``effect`` is ``"activation"`` or ``"knockdown"``; ``var`` indexed by the dataset's own gene ids,
+        with ``symbol`` and ``ensembl_id`` where it has them.
 
         Raises
         ------
@@ -156,6 +174,8 @@ class Dataset:
             control=self.control,
         )
         self._check_gene_ids(cells)
+        if self.ontology_terms:
+            cells.obs["ontology"] = pd.Categorical(cells.obs["label"].astype(object).map(dict(self.ontology_terms)))
         return cells
 
     def _source(self, *, offline: bool) -> AnnData:

@@ -23,10 +23,10 @@ def dataset_from_spec(spec: str) -> Dataset:
     Parameters
     ----------
     spec
-        ``FILE.h5ad:OPTION=VALUE,…`` with the options ``label``, ``batch``, ``donor``, ``perturbation`` (columns of
-        ``obs``), ``control`` (value of the perturbation column that marks controls), ``counts`` (``X``, ``layers/NAME``
-        or ``raw``), ``genes`` (``symbol``, ``ensembl``, or a column of ``var`` that holds the ids; detected when not
-        given) and ``organism``.
+        ``FILE.h5ad:OPTION=VALUE,…`` with the canonical keys as options (``label``, ``batch``, ``donor``,
+        ``perturbation``, …: columns of ``obs``), ``control`` (value of the perturbation column that marks controls),
+        ``counts`` (``X``, ``layers/NAME`` or ``raw``), ``genes`` (``symbol``, ``ensembl``, or a column of ``var`` that
+        holds the ids; detected when not given) and ``organism``.
 
     Raises
     ------

@@ -9,7 +9,10 @@ from anndata import AnnData
 from scfm_eval.datasets.counts import some
 from scfm_eval.errors import InvalidInputError
 
-KEYS = ("label", "batch", "donor", "perturbation")
+KEYS = (
+    "label", "batch", "donor", "perturbation", "context", "effect", "phenotype", "age", "cancer_type", "ontology",
+    "domain",
+)  # fmt: skip
 CONTROL = "control"
 UNLABELLED = frozenset({"", "na", "nan", "unknown", "unlabelled", "unlabeled"})
 

@@ -7,7 +7,7 @@ the dataset has batches, ``obs["batch"]`` (categorical). Nothing else is in it, 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
@@ -20,6 +20,8 @@ from scfm_eval.errors import InvalidInputError
 
 Role = Literal["model", "baseline", "control"]
 GeneIds = Literal["symbol", "ensembl"]
+Effect = Literal["activation", "knockdown"]
+Mode = Literal["full", "head", "last", "lora", "adapter"]
 
 
 class Embedder(Protocol):
@@ -38,6 +40,133 @@ class LayerEmbedder(Protocol):
 
     def embed_layers(self, cells: AnnData) -> list[NDArray[np.float32]]:
         """Return one array ``(n_cells, d)`` per layer, the input embedding first."""
+        ...
+
+
+class GeneEmbedder(Protocol):
+    """Has a vector for each gene."""
+
+    def embed_genes(self, genes: Sequence[str]) -> NDArray[np.float32]:
+        """Return one row per gene ``(n_genes, d)``, NaN for a gene without a vector; ids in the class's namespace."""
+        ...
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """What a model's own expression head gives when it is applied to the output of each layer.
+
+    Parameters
+    ----------
+    target
+        What the head was trained to give, for every gene of a cell that the model read, ``(n_values,)``.
+    cell
+        Row of the cell that each value belongs to, ``(n_values,)``.
+    layers
+        The head's answers ``(n_layers, n_values)``, on the input embedding first.
+    """
+
+    target: NDArray[np.float32]
+    cell: NDArray[np.int64]
+    layers: NDArray[np.float32]
+
+
+class Reconstructor(Protocol):
+    """Gives back the expression that it read."""
+
+    def reconstruct_layers(self, cells: AnnData) -> Reconstruction:
+        """Return what the expression head gives on each layer, for every gene of ``cells`` that the model reads."""
+        ...
+
+
+class Perturber(Protocol):
+    """Carries out a perturbation in its own input."""
+
+    def perturb(self, cells: AnnData, *, genes: Sequence[str], effect: Effect) -> NDArray[np.float32]:
+        """Return the embedding ``(n_cells, d)`` of ``cells`` after ``genes`` were activated or knocked down in them.
+
+        Raises ``InvalidInputError`` for a gene that the model does not know.
+        """
+        ...
+
+
+class PerturbationPredictor(Protocol):
+    """Learns from perturbed cells, and predicts perturbations that were not among them."""
+
+    def fit_perturbations(self, cells: AnnData) -> None:
+        """Learn from training cells.
+
+        Their ``obs["perturbation"]`` is ``"control"``, ``"A"`` or ``"A+B"``; ``obs["context"]``, where the dataset has
+        contexts, is the cell line.
+        """
+        ...
+
+    def predict_perturbations(self, conditions: Sequence[str]) -> NDArray[np.float32]:
+        """Return mean expression ``(n_conditions, n_genes)``, log1p of counts per 10,000; NaN where it has no answer.
+
+        A condition is ``"A"``, ``"A+B"``, or ``"CONTEXT|A"`` where the dataset has contexts.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """How a model is fine-tuned: AdamW, linear warm-up and decay, the best epoch by validation.
+
+    Parameters
+    ----------
+    mode
+        What is trained beside the classification head: everything (``"full"``), nothing (``"head"``), the last
+        ``n_blocks`` blocks (``"last"``), low-rank updates (``"lora"``) or bottlenecks after each block (``"adapter"``);
+        the latter two are less than 1 % of the parameters.
+    n_blocks
+        Blocks trained with ``"last"``.
+    epochs, batch_size, accumulation
+        Passes over the training cells, cells in a batch, and batches to one step.
+    learning_rate, warmup, weight_decay
+        Highest rate, share of the steps that lead up to it, and decay of weights.
+    class_weights
+        Whether rare classes weigh as much as frequent ones in the loss.
+    patience
+        Epochs without a better validation score after which training stops; ``None`` never stops early.
+    from_scratch
+        Whether weights are drawn at random first: the untrained architecture, fine-tuned the same way.
+    """
+
+    mode: Mode = "full"
+    n_blocks: int = 2
+    epochs: int = 3
+    batch_size: int = 16
+    accumulation: int = 1
+    learning_rate: float = 5e-5
+    warmup: float = 0.1
+    weight_decay: float = 0.01
+    class_weights: bool = False
+    patience: int | None = None
+    from_scratch: bool = False
+
+
+class FineTuner(Protocol):
+    """Learns to annotate cells, weights and all."""
+
+    def fine_tune(
+        self,
+        cells: AnnData,
+        *,
+        labels: NDArray[np.str_],
+        validation: AnnData,
+        validation_labels: NDArray[np.str_],
+        how: FineTuning,
+        seed: int,
+        folder: Path | None = None,
+    ) -> dict[str, Any]:
+        """Learn from ``cells``, keep the epoch that is best on ``validation``, and return the history.
+
+        With a ``folder``, the state after each epoch is kept there, and an interrupted training goes on from it.
+        """
+        ...
+
+    def predict_labels(self, cells: AnnData) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
+        """Return classes ``(C,)`` and their probabilities ``(n_cells, C)``."""
         ...
 
 

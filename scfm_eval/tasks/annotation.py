@@ -20,7 +20,7 @@ from scfm_eval.metrics.metric import Metric, Statistic
 from scfm_eval.models.protocols import Embedder, card
 from scfm_eval.results import ScoreRecord, measure
 from scfm_eval.tasks import probes
-from scfm_eval.tasks.task import Embed, Scored, lacks, resampling_weights
+from scfm_eval.tasks.task import Answers, Scored, lacks, resampling_weights
 
 _PROBES: dict[str, probes.Probe] = {
     "": probes.logistic_regression,
@@ -77,14 +77,14 @@ class Annotation:
         """Raise ``InvalidInputError`` for one label only, or for a class with one cell."""
         check_keys(cells, keys=self.keys, dataset=dataset)
 
-    def score(self, embed: Embed, cells: AnnData, *, seeds: Sequence[int]) -> Scored:
+    def score(self, answers: Answers, cells: AnnData, *, seeds: Sequence[int]) -> Scored:
         """Fit and score the probes over folds and seeds; unlabelled cells are left out."""
         labelled = cells.obs["label"].notna().to_numpy()
         labels = cells.obs["label"].to_numpy()[labelled].astype(str)
         donors = cells.obs["donor"].to_numpy()[labelled].astype(str) if "donor" in cells.obs else None
         splits = [folds(labels, donors=donors, n_folds=self.n_folds, seed=seed) for seed in seeds]
         runs = [
-            self._predict(embed, labelled, labels=labels, donors=donors, split=split, seed=seed)
+            self._predict(answers, labelled, labels=labels, donors=donors, split=split, seed=seed)
             for split, seed in zip(splits, seeds, strict=True)
         ]
         weights = resampling_weights(donors=donors, strata=splits[0].fold)
@@ -98,7 +98,7 @@ class Annotation:
 
     def _predict(
         self,
-        embed: Embed,
+        answers: Answers,
         labelled: NDArray[np.bool_],
         *,
         labels: NDArray[np.str_],
@@ -111,20 +111,20 @@ class Annotation:
             train = split.fold != fold
             seen = np.zeros(len(labelled), dtype=bool)
             seen[np.flatnonzero(labelled)[train]] = True
-            embedding = embed(seed=seed, train=seen)[labelled]
+            embedding = answers.embed(seed=seed, train=seen)[labelled]
             group = None if donors is None else donors[train]
             jobs += [(prefix, fold, embedding[train], labels[train], embedding[~train], group) for prefix in _PROBES]
         # BLAS and XGBoost stay on one thread each: two levels of threads on a few cores stall each other
         with threadpool_limits(1):
-            answers = Parallel(n_jobs=os.cpu_count(), prefer="threads")(
+            answered = Parallel(n_jobs=os.cpu_count(), prefer="threads")(
                 delayed(_PROBES[prefix])(train_x, train_y, test_x, donors=group, seed=seed)
                 for prefix, _, train_x, train_y, test_x, group in jobs
             )
-        return _gathered(answers, jobs, labels=labels, split=split)
+        return _gathered(answered, jobs, labels=labels, split=split)
 
 
 def _gathered(
-    answers: list[tuple[NDArray[np.str_], NDArray[np.float64]]],
+    answered: list[tuple[NDArray[np.str_], NDArray[np.float64]]],
     jobs: list[tuple[Any, ...]],
     *,
     labels: NDArray[np.str_],
@@ -132,7 +132,7 @@ def _gathered(
 ) -> dict[str, _Predictions]:
     classes = np.unique(labels)
     found = {prefix: np.zeros((len(labels), len(classes))) for prefix in _PROBES}
-    for (prefix, fold, *_), (known, probabilities) in zip(jobs, answers, strict=True):
+    for (prefix, fold, *_), (known, probabilities) in zip(jobs, answered, strict=True):
         rows = np.flatnonzero(split.fold == fold)
         found[prefix][np.ix_(rows, np.searchsorted(classes, known))] = probabilities
     return {prefix: _Predictions(classes[values.argmax(axis=1)], values) for prefix, values in found.items()}

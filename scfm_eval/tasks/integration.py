@@ -19,7 +19,7 @@ from scfm_eval.metrics.metric import Metric, Statistic, UndefinedMetricError
 from scfm_eval.metrics.neighbors import Neighbors, nearest_neighbors
 from scfm_eval.models.protocols import Embedder
 from scfm_eval.results import ScoreRecord, combine, measure
-from scfm_eval.tasks.task import Embed, Scored, lacks, learns_labels, resampling_weights
+from scfm_eval.tasks.task import Answers, Scored, lacks, learns_labels, resampling_weights
 
 BIO = ("isolated_labels", "nmi", "ari", "silhouette_label", "clisi")
 """Members of the bio-conservation mean."""
@@ -139,14 +139,14 @@ class BatchIntegration:
         """Raise ``InvalidInputError`` for one label or one batch only, or for a class with one cell."""
         check_keys(cells, keys=self.keys, dataset=dataset)
 
-    def score(self, embed: Embed, cells: AnnData, *, seeds: Sequence[int]) -> Scored:
+    def score(self, answers: Answers, cells: AnnData, *, seeds: Sequence[int]) -> Scored:
         """Score the panel over seeds; unlabelled cells are left out."""
         labelled = cells.obs["label"].notna().to_numpy()
         kept = cells[labelled]
         labels, batch = (kept.obs[key].to_numpy().astype(str) for key in ("label", "batch"))
         before = _components(kept, n_components=self.n_components)
         own = _OwnSpace(kept, batch, self.n_components)
-        spaces = [_Space(embed(seed=seed)[labelled], labels, batch, before, own, seed) for seed in seeds]
+        spaces = [_Space(answers.embed(seed=seed)[labelled], labels, batch, before, own, seed) for seed in seeds]
         order = np.random.default_rng(0).permutation(len(labels))
         permuted = _Space(spaces[0].X[order], labels, batch, before, own, seeds[0])
         donors = kept.obs["donor"].to_numpy().astype(str) if "donor" in kept.obs else None

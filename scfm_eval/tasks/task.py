@@ -11,24 +11,84 @@ from anndata import AnnData
 from numpy.typing import NDArray
 
 from scfm_eval.metrics.resampling import bootstrap_weights
-from scfm_eval.models.protocols import LabelTrainable, missing_methods
+from scfm_eval.models.protocols import Effect, FineTuning, LabelTrainable, Reconstruction, missing_methods
 from scfm_eval.results import ScoreRecord
 
 N_RESAMPLES = 1000
 """Resamples of every interval."""
 
 
-class Embed(Protocol):
-    """Gives a model's embedding of all cells of the dataset."""
+@dataclass(frozen=True)
+class FineTuned:
+    """What a fine-tuned model says of the test cells.
 
-    def __call__(self, *, seed: int, train: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
+    Parameters
+    ----------
+    classes
+        Labels ``(C,)``.
+    probabilities
+        ``(n_test, C)``, in the order of the test cells.
+    history
+        Loss and validation score by epoch, the chosen epoch, what was trained.
+    """
+
+    classes: NDArray[np.str_]
+    probabilities: NDArray[np.float32]
+    history: dict[str, Any]
+
+
+class Answers(Protocol):
+    """What one model answers on one dataset; each answer is made once and kept."""
+
+    def can(self, capability: type) -> bool:
+        """Whether the model has the methods of a protocol."""
+        ...
+
+    def embed(self, *, seed: int, train: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
         """Return ``(n_cells, d)``; what learns here learns from the cells in ``train`` only (``None``: from all)."""
+        ...
+
+    def embed_layers(self, *, seed: int) -> list[NDArray[np.float32]]:
+        """Return one ``(n_cells, d)`` per layer, the input embedding first."""
+        ...
+
+    def embed_genes(self, genes: Sequence[str], *, seed: int) -> NDArray[np.float32]:
+        """Return one row per gene, named as in the dataset; NaN for a gene without a vector."""
+        ...
+
+    def reconstruct_layers(self, *, seed: int, rows: NDArray[np.intp]) -> Reconstruction:
+        """Return what the model's expression head gives on each layer for the cells in ``rows``."""
+        ...
+
+    def perturb(
+        self, *, seed: int, rows: NDArray[np.intp], genes: Sequence[str], effect: Effect
+    ) -> NDArray[np.float32]:
+        """Return the embedding ``(n_rows, d)`` of cells whose genes, named as in the dataset, were perturbed."""
+        ...
+
+    def predict_perturbations(
+        self, conditions: Sequence[str], *, train: NDArray[np.bool_], seed: int
+    ) -> NDArray[np.float32]:
+        """Return mean expression ``(n_conditions, n_genes)``, learned from the cells in ``train``; NaN: no answer."""
+        ...
+
+    def fine_tune(
+        self,
+        *,
+        labels: NDArray[np.str_],
+        train: NDArray[np.bool_],
+        validation: NDArray[np.bool_],
+        test: NDArray[np.bool_],
+        how: FineTuning,
+        seed: int,
+    ) -> FineTuned:
+        """Return what the model says of ``test`` after it learned from ``train`` and chose on ``validation``."""
         ...
 
 
 @dataclass(frozen=True)
 class Scored:
-    """What a task makes of an embedding.
+    """What a task makes of the answers.
 
     Parameters
     ----------
@@ -58,15 +118,15 @@ class Task(Protocol):
         ...
 
 
-class EmbeddingTask(Task, Protocol):
-    """A task that is scored from an embedding."""
+class ScoredTask(Task, Protocol):
+    """A task that is scored from what a model answers."""
 
     def check(self, cells: AnnData, *, dataset: str) -> None:
         """Raise ``InvalidInputError`` when the task means nothing on these cells."""
         ...
 
-    def score(self, embed: Embed, cells: AnnData, *, seeds: Sequence[int]) -> Scored:
-        """Score the embedding of ``cells`` (canonical form, with labels) over ``seeds``."""
+    def score(self, answers: Answers, cells: AnnData, *, seeds: Sequence[int]) -> Scored:
+        """Score what the model answers on ``cells`` (canonical form, with labels) over ``seeds``."""
         ...
 
 

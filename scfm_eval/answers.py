@@ -1,0 +1,359 @@
+"""What a model answers on a dataset: what it is asked, what is checked, how the answer is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from numpy.typing import NDArray
+
+from scfm_eval import timing
+from scfm_eval.cells import Cells
+from scfm_eval.datasets.genes import resolve
+from scfm_eval.datasets.view import fingerprint
+from scfm_eval.device import Resident, accepted, fitting, peak_memory
+from scfm_eval.environment import versions
+from scfm_eval.errors import InvalidInputError
+from scfm_eval.models.protocols import (
+    Card,
+    Effect,
+    FineTuning,
+    LabelTrainable,
+    PerturbationPredictor,
+    Pretrained,
+    Reconstruction,
+    Trainable,
+    missing_methods,
+)
+from scfm_eval.provenance import adapter_sha256, weights_hash
+from scfm_eval.store import Made, Store, Stored, key_of
+from scfm_eval.tasks.task import FineTuned
+
+_MADE_WITH = (
+    "harmonypy", "numpy", "peft", "scanorama", "scanpy", "scikit-learn", "scikit-misc", "scvi-tools", "torch",
+    "transformers",
+)  # fmt: skip
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass
+class StoredAnswers:
+    """One model's answers on one dataset, made when asked for and kept in the store.
+
+    Parameters
+    ----------
+    model, card
+        The class and what it says about itself.
+    cells, view
+        The dataset, and what the model is given of it.
+    store, resident
+        Where arrays are kept, and what holds the loaded model.
+    weights
+        Folder of weights; ``None`` for a model without.
+    facts, from_store
+        What is known of the making of each answer that was used, and whether it had been made before.
+    """
+
+    model: type
+    card: Card
+    cells: Cells
+    view: AnnData
+    store: Store
+    resident: Resident
+    weights: Path | None
+    facts: list[dict[str, Any]] = field(default_factory=list)
+    from_store: list[bool] = field(default_factory=list)
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        return fingerprint(self.view)
+
+    @cached_property
+    def _weights_hash(self) -> str | None:
+        return weights_hash(self.model, self.weights)
+
+    def can(self, capability: type) -> bool:
+        """Whether the model has the methods of a protocol."""
+        return not missing_methods(self.model, capability)
+
+    def embed(self, *, seed: int, train: Mask | None = None) -> NDArray[np.float32]:
+        """Return the embedding of all cells ``(n_cells, d)``; what learns here has seen the cells in ``train`` only."""
+        seen = train if learns_here(self.model) else None
+
+        def make(model: Any) -> Made:
+            with timing.phase("fit"):
+                self._fit(model, seen)
+            with timing.phase("forward"):
+                embedding = fitting(model, lambda: model.embed(self.view))
+            return [checked(embedding, self.view, name=self.card.name)], {"train": _count(seen)}
+
+        labels = None if self.can(LabelTrainable) is False else self._hash_of("label", seen)
+        learns = learns_here(self.model)
+        return self._kept("embed", make, seed=seed, learns=learns, train=_hash(seen), labels=labels).arrays[0]
+
+    def embed_layers(self, *, seed: int) -> list[NDArray[np.float32]]:
+        """Return the embedding of all cells at each layer, ``(n_cells, d)``, the input first."""
+
+        def make(model: Any) -> Made:
+            with timing.phase("forward"):
+                layers = fitting(model, lambda: model.embed_layers(self.view))
+            return [checked(layer, self.view, name=self.card.name) for layer in layers], {}
+
+        return self._kept("embed_layers", make, seed=seed).arrays
+
+    def embed_genes(self, genes: Sequence[str], *, seed: int) -> NDArray[np.float32]:
+        """Return one row per gene, named as in the dataset ``(n_genes, d)``; NaN for a gene without a vector."""
+        names = self._named(genes)
+        known = [name for name in names if name is not None]
+        if not known:
+            return np.full((len(genes), 1), np.nan, dtype=np.float32)
+        rows = self._kept(
+            "embed_genes",
+            lambda model: ([np.asarray(model.embed_genes(known), dtype=np.float32)], {}),
+            seed=seed,
+            genes=known,
+        ).arrays[0]
+        vectors = np.full((len(genes), rows.shape[1]), np.nan, dtype=np.float32)
+        vectors[[name is not None for name in names]] = rows
+        return vectors
+
+    def reconstruct_layers(self, *, seed: int, rows: NDArray[np.intp]) -> Reconstruction:
+        """Return what the model's expression head gives on each layer for the cells in ``rows``."""
+
+        def make(model: Any) -> Made:
+            with timing.phase("forward"):
+                made = fitting(model, lambda: model.reconstruct_layers(self.view[rows].copy()))
+            share = getattr(model, "loaded_share", None)
+            return [made.target, made.cell, made.layers], {"loaded_share": share}
+
+        return Reconstruction(*self._kept("reconstruct_layers", make, seed=seed, rows=_hash(rows)).arrays)
+
+    def perturb(
+        self, *, seed: int, rows: NDArray[np.intp], genes: Sequence[str], effect: Effect
+    ) -> NDArray[np.float32]:
+        """Return the embedding ``(n_rows, d)`` of cells whose genes, named as in the dataset, were perturbed.
+
+        Raises
+        ------
+        InvalidInputError
+            The model does not know one of the genes.
+        """
+        names = self._named(genes)
+        unknown = [gene for gene, name in zip(genes, names, strict=True) if name is None]
+        if unknown:
+            raise InvalidInputError(
+                asked=f"{effect} of {'+'.join(genes)} in {self.card.name}",
+                found=f"no gene of the model is called {', '.join(unknown)}",
+                remedy="leave this perturbation out",
+            )
+        few = self.view[rows].copy()
+
+        def make(model: Any) -> Made:
+            with timing.phase("forward"):
+                made = fitting(model, lambda: model.perturb(few, genes=names, effect=effect))
+            return [checked(made, few, name=self.card.name)], {}
+
+        return self._kept("perturb", make, seed=seed, rows=_hash(rows), genes=names, effect=effect).arrays[0]
+
+    def predict_perturbations(self, conditions: Sequence[str], *, train: Mask, seed: int) -> NDArray[np.float32]:
+        """Return mean expression ``(n_conditions, n_genes)``, learned from the cells in ``train``; NaN: no answer.
+
+        Raises
+        ------
+        InvalidInputError
+            The model reads other genes than the dataset's, or gives an array of another shape.
+        """
+        keys = [key for key in ("perturbation", "context") if key in self.cells.adata.obs]
+
+        def make(model: Any) -> Made:
+            seen = self.view[train].copy()
+            seen.obs[keys] = self.cells.adata.obs[keys][train]
+            with timing.phase("fit"):
+                model.fit_perturbations(seen)
+            with timing.phase("forward"):
+                made = np.asarray(model.predict_perturbations(list(conditions)), dtype=np.float32)
+            return [self._checked_profiles(made, conditions)], {"train": _count(train)}
+
+        shown = [self._hash_of(key, train) for key in keys]
+        arguments = {"conditions": list(conditions), "shown": shown, "train": _hash(train)}
+        return self._kept("predict_perturbations", make, seed=seed, learns=True, **arguments).arrays[0]
+
+    def fine_tune(
+        self, *, labels: NDArray[np.str_], train: Mask, validation: Mask, test: Mask, how: FineTuning, seed: int
+    ) -> FineTuned:
+        """Return what the model says of ``test`` after it learned from ``train`` and chose on ``validation``."""
+        parts = [_hash(part) for part in (train, validation, test)]
+        arguments = {"parts": parts, "labels": _hash(labels[train | validation]), "how": asdict(how)}
+
+        def make(model: Any) -> Made:
+            folder = self.store.folder / "training" / key_of(**arguments, seed=seed, **self._made_of(seed))
+            with timing.phase("fit"):
+                history = model.fine_tune(
+                    self.view[train].copy(),
+                    labels=labels[train],
+                    validation=self.view[validation].copy(),
+                    validation_labels=labels[validation],
+                    how=how,
+                    seed=seed,
+                    folder=folder,
+                )
+            with timing.phase("forward"):
+                classes, probabilities = model.predict_labels(self.view[test].copy())
+            shutil.rmtree(folder, ignore_errors=True)
+            return [np.asarray(classes, dtype=np.str_), np.asarray(probabilities, dtype=np.float32)], {
+                "history": history
+            }
+
+        kept = self._kept("fine_tune", make, seed=seed, learns=True, **arguments)
+        return FineTuned(kept.arrays[0], kept.arrays[1], kept.facts["history"])
+
+    def parameters(self, seed: int) -> dict[str, Any]:
+        """Return the constructor arguments that decide what is computed, defaults included."""
+        defaults = {name: known.default for name, known in inspect.signature(self.model).parameters.items()}
+        taken = defaults | accepted(self.model, {**self.resident.settings, "seed": seed})
+        # the device, the batch and the way to the weights do not change what is computed
+        beside = ("device", "weights", "offline", "batch_size")
+        return {name: value for name, value in taken.items() if name not in beside and _is_plain(value)}
+
+    def _made_of(self, seed: int) -> dict[str, Any]:
+        return {
+            "view": self._fingerprint,
+            "model": [self.card.name, self.card.revision, self.model.__module__, self.model.__qualname__],
+            "versions": versions(_MADE_WITH),
+            "adapter": adapter_sha256(self.model),
+            "weights": self._weights_hash,
+            "parameters": self.parameters(seed),
+        }
+
+    def _kept(
+        self, capability: str, make: Callable[[Any], Made], *, seed: int, learns: bool = False, **arguments: Any
+    ) -> Stored:
+        """Return an answer from the store, or have a loaded model make it; one that learns is loaded for itself."""
+        device = self.resident.settings.get("device") if learns else None
+        key = key_of(capability=capability, arguments=arguments, device=device, **self._made_of(seed))
+        stored: Stored = self.store.get(key, lambda: self._make(make, seed=seed, learns=learns))
+        if stored.facts not in self.facts:
+            self.facts.append(stored.facts)
+            self.from_store.append(stored.was_there)
+        return stored
+
+    def _make(self, make: Callable[[Any], Made], *, seed: int, learns: bool) -> Made:
+        own = {"seed": seed} | ({"weights": self.weights} if self.weights is not None else {})
+        with timing.recording() as seconds, peak_memory() as peak:
+            with timing.phase("load"):
+                model = self.resident.load(self.model, name=self.card.name, fresh=learns, **own)
+            arrays, facts = make(model)
+        about = {
+            "seconds": seconds,
+            "peak_memory_bytes": dict(peak),
+            "n_parameters": getattr(model, "n_parameters", None),
+            "weights_sha256": getattr(model, "weights_sha256", None),
+        }
+        if learns:
+            self.resident.free()
+        self._check_unchanged()
+        return arrays, about | facts
+
+    def _hash_of(self, key: str, seen: Mask | None) -> str | None:
+        return None if seen is None else _hash(self.cells.adata.obs[key].astype(str).to_numpy(dtype=np.str_)[seen])
+
+    def _named(self, genes: Sequence[str]) -> list[str | None]:
+        """Return the model's own name of each gene of the dataset; ``None`` for one that it cannot have."""
+        if self.card.gene_ids is None:
+            return list(genes)
+        pretrained = self.can(Pretrained) and self.weights is not None
+        vocabulary = self.model.vocabulary(self.weights) if pretrained else None  # type: ignore[attr-defined]
+        source = self.cells.dataset.gene_ids
+        found = resolve(list(genes), source=source, target=self.card.gene_ids, vocabulary=vocabulary)
+        return list(found.targets)
+
+    def _checked_profiles(self, made: NDArray[np.float32], conditions: Sequence[str]) -> NDArray[np.float32]:
+        if self.view.var_names.equals(self.cells.adata.var_names) and made.shape == (len(conditions), self.view.n_vars):
+            return made
+        raise InvalidInputError(
+            asked=f"{len(conditions)} profiles of {self.cells.adata.n_vars} genes by {self.card.name}",
+            found=f"an array of shape {made.shape}, from a view of {self.view.n_vars} genes",
+            remedy="leave gene_ids out of the class, and return (n_conditions, n_genes) in the order of var_names",
+        )
+
+    def _check_unchanged(self) -> None:
+        if fingerprint(self.view) != self._fingerprint:
+            raise InvalidInputError(
+                asked=f"answers of {self.card.name} on {self.cells.dataset.name}",
+                found="the model has changed the cells that it was given",
+                remedy="work on a copy: `cells = cells.copy()`",
+            )
+
+    def _fit(self, model: Any, train: Mask | None) -> None:
+        cells = self.view if train is None else self.view[train].copy()
+        if self.can(LabelTrainable) and train is not None:
+            labels = self.cells.adata.obs["label"].to_numpy()[train].astype(str)
+            model.fit_with_labels(cells, labels=labels)
+        elif self.can(Trainable):
+            model.fit(cells)
+
+
+def checked(embedding: Any, cells: AnnData, *, name: str) -> NDArray[np.float32]:
+    """Return the embedding as float32 once its shape, order, type and finiteness are what a model owes.
+
+    Raises
+    ------
+    InvalidInputError
+        If there is not one finite row per cell, or a table's index is not ``cells.obs_names``.
+    """
+    asked = f"embedding of {cells.n_obs} cells by {name}"
+    if isinstance(embedding, pd.DataFrame) and not cells.obs_names.equals(embedding.index):
+        raise InvalidInputError(
+            asked=asked,
+            found="a table whose index is not obs_names in their order",
+            remedy="reindex it by cells.obs_names",
+        )
+    array = np.asarray(embedding)
+    if array.dtype.kind == "f":
+        array = array.astype(np.float32)
+    if array.ndim != 2 or array.shape[0] != cells.n_obs or array.shape[1] == 0 or array.dtype.kind != "f":
+        raise InvalidInputError(
+            asked=asked,
+            found=f"an array of shape {array.shape} and type {array.dtype}",
+            remedy="return floats of shape (n_cells, d), one row per cell in the order of obs_names",
+        )
+    bad = ~np.isfinite(array).all(axis=1)
+    if bad.any():
+        raise InvalidInputError(
+            asked=asked,
+            found=f"{bad.sum()} rows with NaN or infinity, first {', '.join(cells.obs_names[bad][:3])}",
+            remedy="return finite values, or refuse the cells that cannot be embedded",
+        )
+    return array
+
+
+def learns_here(model: type) -> bool:
+    """Whether the method learns from the dataset itself, from cells alone, labels or perturbations."""
+    learns = (Trainable, LabelTrainable, PerturbationPredictor)
+    return any(not missing_methods(model, capability) for capability in learns)
+
+
+def _hash(values: NDArray[Any] | None) -> str | None:
+    """Return the sha256 of a mask, of row numbers or of texts."""
+    if values is None:
+        return None
+    content = "\0".join(values).encode() if values.dtype.kind in "UO" else np.ascontiguousarray(values).tobytes()
+    return hashlib.sha256(content).hexdigest()
+
+
+def _count(mask: Mask | None) -> int | None:
+    return None if mask is None else int(mask.sum())
+
+
+def _is_plain(value: object) -> bool:
+    return value is None or isinstance(value, (str, int, float, bool))
