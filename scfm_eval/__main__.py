@@ -13,7 +13,7 @@ from scfm_eval.discovery import dataset_names, find_dataset, find_model, model_n
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.models.protocols import card
 from scfm_eval.report import read_report, schema
-from scfm_eval.reporting import render
+from scfm_eval.tables import render
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -34,8 +34,9 @@ def _parser() -> argparse.ArgumentParser:
     fetch = commands.add_parser("fetch", help="download datasets into the cache")
     fetch.add_argument("dataset", nargs="+")
     fetch.set_defaults(act=_fetch)
-    show = commands.add_parser("show", help="print the table of a report")
+    show = commands.add_parser("show", help="print the tables of a report")
     show.add_argument("report", type=Path)
+    show.add_argument("--task", help="of this task only, with every score")
     show.set_defaults(act=_show)
     commands.add_parser("schema", help="print the JSON Schema of a report").set_defaults(act=_schema)
     return parser
@@ -66,7 +67,14 @@ def _fetch(asked: argparse.Namespace) -> None:
 
 
 def _show(asked: argparse.Namespace) -> None:
-    print(render(read_report(asked.report).results, width=Console().width))
+    results = read_report(asked.report).results
+    tasks = sorted({result.task for result in results})
+    if asked.task not in (None, *tasks):
+        raise InvalidInputError(
+            asked=f"task {asked.task} of {asked.report}", found=f"it has {', '.join(tasks)}", remedy="name one of these"
+        )
+    shown = [result for result in results if asked.task in (None, result.task)]
+    print(render(shown, width=Console().width, every_score=asked.task is not None))
 
 
 def _schema(asked: argparse.Namespace) -> None:

@@ -14,10 +14,11 @@ import tomllib
 import warnings
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain, combinations
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
     from scfm_eval.models.protocols import Card
     from scfm_eval.tasks.task import Task
 
-DEFAULT_DATASETS = ("pbmc68k_reduced", "synthetic_batches")
-"""What runs when no dataset is named: both come with the package."""
+DEFAULT_DATASETS = ("pbmc68k_reduced", "synthetic_batches", "synthetic_perturbations", "synthetic_transfer")
+"""What runs when no dataset is named: all come with the package, and each task takes the first that has its keys."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -51,7 +52,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=[],
         metavar="DATASET",
         help=f"installed name, FILE.py:OBJECT, or my.h5ad:label=cell_type,batch=donor; repeatable; "
-        f"default {' and '.join(DEFAULT_DATASETS)}",
+        f"SOURCE->TARGET joins two for transfer; default {', '.join(DEFAULT_DATASETS)}",
     )
     group.addoption(
         "--weights",
@@ -67,6 +68,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--precision", default="float32", choices=("float32", "bfloat16", "float16"), help="precision of model weights"
     )
     group.addoption("--seeds", type=_positive, default=1, metavar="N", help="repeats of splits and trained baselines")
+    group.addoption("--ontology", default="", metavar="PATH", help="an .obo file instead of the packaged Cell Ontology")
     group.addoption("--offline", action="store_true", help="never download")
 
 
@@ -202,25 +204,44 @@ class Run:
         model = self.models.get(name) or find_model(name)
         return card(model, name=name)
 
+    def task(self, module: ModuleType) -> Task | None:
+        """Return the task of a module of claims, with what the command line says about it; ``None`` without one."""
+        task: Any = getattr(module, "task", None)
+        ontology = self.config.getoption("--ontology")
+        chosen: Task | None = replace(task, ontology=ontology) if ontology and hasattr(task, "ontology") else task
+        return chosen
+
     def pairs(self, task: Task, rivals: Iterable[str]) -> list[Any]:
         """Return one pytest parameter for each model and dataset of which the task can be asked."""
         rivals = set(rivals)
         return [
             self._parameter(task, name, dataset, index)
             for name in self.models
-            if self._is_claimed(name, rivals)
-            for index, dataset in enumerate(self.datasets)
-            if self.suits(task, dataset, rivals)
+            if self._is_claimed(name, task, rivals)
+            for index, dataset in self.fitting(task, rivals)
         ]
 
-    def suits(self, task: Task, dataset: Dataset, rivals: Iterable[str]) -> bool:
-        """Whether the dataset has every key that the task and the rivals of the claim need."""
-        needed = {key for rival in rivals for key in self.card(rival).needs} | set(task.keys)
-        return needed <= set(dataset.keys)
+    def fitting(self, task: Task, rivals: Iterable[str]) -> list[tuple[int, Dataset]]:
+        """Return the datasets that have every key that the task and the rivals of the claim need, with their places.
 
-    def _is_claimed(self, name: str, rivals: set[str]) -> bool:
-        # nothing is compared with itself, and baselines with each other only on request
+        Where no dataset is named, a task is asked of the first one that has its keys: the others stand in for what that
+        one lacks.
+        """
+        # cells that were joined for a transfer are for no other task
+        have = [
+            (index, dataset)
+            for index, dataset in enumerate(self.datasets)
+            if set(task.keys) <= set(dataset.keys) and ("domain" in task.keys or "domain" not in dataset.keys)
+        ]
+        chosen = have if self.config.getoption("--dataset") else have[:1]
+        needed = {key for rival in rivals for key in self.card(rival).needs}
+        return [(index, dataset) for index, dataset in chosen if needed <= set(dataset.keys)]
+
+    def _is_claimed(self, name: str, task: Task, rivals: set[str]) -> bool:
+        # nothing is compared with itself, and baselines with each other, or out of place, only on request
         if name in rivals:
+            return False
+        if name not in self.asked and self.card(name).role == "baseline" and task.refuses(self.models[name]):
             return False
         among_baselines = self.card(name).role == "baseline" and any(self.card(r).role == "baseline" for r in rivals)
         return name in self.asked or not among_baselines
@@ -305,10 +326,10 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Ask each claim of a module with a ``task`` of every model and dataset that it concerns."""
-    task = getattr(metafunc.module, "task", None)
+    run = metafunc.config.stash[RUN]
+    task = run.task(metafunc.module)
     if task is None or "cells" not in metafunc.fixturenames:
         return
-    run = metafunc.config.stash[RUN]
     run.claims.setdefault(Path(metafunc.module.__file__ or ""), set()).add(metafunc.function.__name__)
     rivals = set(metafunc.fixturenames) & set(run.installed)
     with _usage_errors():
@@ -316,8 +337,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             run.asks_models = True
             metafunc.parametrize(("model", "cells"), run.pairs(task, rivals), indirect=True, scope="session")
         else:
-            fitting = [(i, d.name) for i, d in enumerate(run.datasets) if run.suits(task, d, rivals)]
-            indices, names = [i for i, _ in fitting], [name for _, name in fitting]
+            fitting = run.fitting(task, rivals)
+            indices, names = [index for index, _ in fitting], [dataset.name for _, dataset in fitting]
             metafunc.parametrize("cells", indices, ids=names, indirect=True, scope="session")
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
 from datetime import UTC, datetime
-from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,9 +86,9 @@ class _Collector:
         if self.written is None:
             return
         terminalreporter.section("scfm_eval")
-        for line in (
-            "" if not self.results else render(self.results.values(), width=terminalreporter._tw.fullwidth).splitlines()
-        ):
+        from scfm_eval.tables import render
+
+        for line in render(self.results.values(), width=terminalreporter._tw.fullwidth).splitlines():
             terminalreporter.write_line(line.rstrip())
         for verdict in self.verdicts.values():
             if verdict.outcome in ("failed", "error", "unexpected pass"):
@@ -148,54 +146,3 @@ def _red_line(verdict: Verdict) -> str:
     lost = [made.text for made in verdict.comparisons if not made.holds]
     why = "; ".join(lost) or verdict.reason.replace("\n", "; ")
     return f"{verdict.outcome.upper()} {name} [{verdict.model or ''} {verdict.dataset or ''}]: {why}"
-
-
-def render(results: Iterable[Result], *, width: int) -> str:
-    """Return results as a table of models × tasks, the headline score in each cell, as text at least ``width`` wide."""
-    from rich.console import Console
-    from rich.table import Table
-
-    found = list(results)
-    columns = sorted({(result.task, result.dataset.name, result.headline[0]) for result in found})
-    table = Table(title="models × tasks; * is the best of models and baselines, [] the 95 % interval")
-    table.add_column("model", no_wrap=True)
-    for task, dataset, score in columns:
-        table.add_column(f"{task}\n{dataset}\n{score}", justify="right", no_wrap=True)
-    by_key = {(result.task, result.dataset.name, result.model.name): result for result in found}
-    best = {column: _best(found, column) for column in columns}
-    for name, role in sorted(
-        {(r.model.name, r.model.role) for r in found}, key=lambda row: (_ROLES.index(row[1]), row[0])
-    ):
-        cells = [_cell(by_key.get((task, data, name)), score, best[task, data, score]) for task, data, score in columns]
-        table.add_row(f"{name} ({role})" if role != "model" else name, *cells)
-    out = StringIO()
-    # a table that is too wide is read by scrolling; one with cut numbers is not read at all
-    Console(file=out, width=max(width, 40 + 36 * len(columns)), color_system=None, markup=False).print(table)
-    return out.getvalue()
-
-
-_ROLES = ("model", "baseline", "control")
-
-
-def _best(results: list[Result], column: tuple[str, str, str]) -> str | None:
-    task, dataset, score = column
-    values = {
-        result.model.name: result.scores[score].value
-        for result in results
-        if (result.task, result.dataset.name) == (task, dataset) and result.model.role != "control"
-    }
-    known = {name: value for name, value in values.items() if value is not None}
-    up = all(result.scores[score].higher_is_better for result in results if score in result.scores)
-    return (max if up else min)(known, key=known.__getitem__) if len(known) > 1 else None
-
-
-def _cell(result: Result | None, score: str, best: str | None) -> str:
-    if result is None:
-        return "–"
-    record = result.scores[score]
-    if record.value is None:
-        return "undefined"
-    mark = " *" if result.model.name == best else ""
-    if record.low is None:
-        return f"{record.value:.3f} [no interval]{mark}"
-    return f"{record.value:.3f} [{record.low:.3f}, {record.high:.3f}]{mark}"

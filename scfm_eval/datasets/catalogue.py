@@ -19,6 +19,7 @@ from scfm_eval.datasets.published import (
 )
 from scfm_eval.datasets.synthetic import synthetic_batches as _batches
 from scfm_eval.datasets.synthetic import synthetic_perturbations as _perturbations
+from scfm_eval.datasets.synthetic import synthetic_transfer as _transfer
 
 _SCPERTURB = "https://zenodo.org/records/13350497/files"
 _SCPERTURB_LICENCE = "CC BY 4.0 (scPerturb, 10.1038/s41592-023-02144-y)"
@@ -50,6 +51,16 @@ synthetic_perturbations = Dataset(
     organism="simulated",
     licence="CC0",
     note="Simulated; combinations are exactly additive on the log scale.",
+)
+
+synthetic_transfer = Dataset(
+    name="synthetic_transfer",
+    build=_transfer,
+    label_key="cell_type",
+    domain_key="domain",
+    organism="simulated",
+    licence="CC0",
+    note="The types of synthetic_batches, simulated in a source and in a target of another depth and chemistry.",
 )
 
 pbmc3k = Dataset(
@@ -90,6 +101,8 @@ pancreas = Dataset(
     label_key="cell_type",
     batch_key="study",
     donor_key="donor_id",
+    age_key="development_stage",
+    ontology_key="cell_type_ontology_term_id",
     gene_ids="ensembl",
     licence="CC BY 4.0 (CELLxGENE)",
     citation="10.1053/j.gastro.2020.11.010; 10.1038/s42255-022-00531-x; 10.1016/j.molmet.2022.101595; "
@@ -103,6 +116,7 @@ heart = Dataset(
     page="https://cellxgene.cziscience.com",
     label_key="cell_type",
     donor_key="donor_id",
+    ontology_key="cell_type_ontology_term_id",
     gene_ids="ensembl",
     licence="CC BY 4.0 (CELLxGENE)",
     citation="10.1038/s41586-023-06311-1",
@@ -112,11 +126,12 @@ heart = Dataset(
 perturbseq_norman_mcfaline = Dataset(
     name="perturbseq_norman_mcfaline",
     page="https://github.com/altoslabs/perturbench",
-    batch_key="cell_type",
     perturbation_key="condition",
+    context_key="cell_type",
+    effect_key="perturbation_type",
     licence="BSD-3-Clause (perturbench)",
     citation="10.1126/science.aax4438; 10.1016/j.xgen.2023.100487",
-    note="500 variable genes; the batch is the cell line: K562 (CRISPRa) and three glioblastoma lines (CRISPRi).",
+    note="500 variable genes; the context is the cell line: K562 (CRISPRa) and three glioblastoma lines (CRISPRi).",
 )
 
 scib_pancreas = Dataset(
@@ -212,6 +227,7 @@ aorta = Dataset(
     page=_GENEPT_FOLDER,
     label_key="celltype",
     donor_key="patient",
+    phenotype_key="phenotype",
     citation="10.1161/CIRCULATIONAHA.120.046528",
     note="sample_aorta_data_updated.h5ad: 20 % of GSE155468, as GenePT used it.",
 )
@@ -221,6 +237,7 @@ cardiomyocyte = Dataset(
     page=_GENEPT_FOLDER,
     label_key="disease",
     donor_key="patient",
+    phenotype_key="disease",
     citation="10.1038/s41586-022-04817-8",
     note="sample_heart_data.h5ad: 10 % of SCP1303, as GenePT used it. The label is the disease: rename its columns.",
 )
@@ -230,6 +247,7 @@ myeloid = Dataset(
     page="https://drive.google.com/drive/folders/1VbpApQufZq8efFGakW3y8QDDpY9MBoDS",
     label_key="cell_type",
     batch_key="cancer_type",
+    cancer_type_key="cancer_type",
     citation="10.1016/j.cell.2021.01.010",
     note="The file of scGPT is normalised: raw counts are in GSE154763.",
 )
@@ -238,6 +256,7 @@ multiple_sclerosis = Dataset(
     name="multiple_sclerosis",
     page="https://drive.google.com/drive/folders/1Qd42YNabzyr2pWt9xoY4cVMTAxsNBt4v",
     label_key="celltype",
+    age_key="age",
     citation="10.1038/s41586-019-1404-z",
     note="c_data.h5ad of scGPT is normalised: raw counts are in E-HCAD-35 of the Expression Atlas.",
 )

@@ -1,7 +1,7 @@
 """Simulated counts with a known answer, on real gene symbols so that every model can read them.
 
 Counts are negative binomial: the mean of a gene in a cell is the cell's depth times its share of the expression of the
-cell's type, shifted by batch or perturbation on the log scale.
+cell's type, shifted by batch, domain or perturbation on the log scale.
 """
 
 from __future__ import annotations
@@ -24,6 +24,11 @@ _BATCH_SIZES = (300, 180, 120)
 _TYPE_EFFECT = 0.35
 _CLOSE_EFFECT = 0.28
 _BATCH_EFFECT = 0.20
+_DEPTH = 600.0
+_DOMAINS = ("source", "target")
+_N_PER_DOMAIN = 300
+_DOMAIN_EFFECT = 0.60
+_TARGET_DEPTH = 240.0
 _N_SINGLE = 12
 _N_DOUBLE = 6
 _N_CONTROL = 200
@@ -34,7 +39,7 @@ _RESPONSE = 0.8
 
 @dataclass(frozen=True)
 class BatchTruth:
-    """What :func:`synthetic_batches` was made of.
+    """What :func:`synthetic_batches`, or :func:`synthetic_transfer` with domains for batches, was made of.
 
     Parameters
     ----------
@@ -83,6 +88,14 @@ def synthetic_batches(*, seed: int = 0) -> AnnData:
     return simulate_batches(seed=seed)[0]
 
 
+def synthetic_transfer(*, seed: int = 0) -> AnnData:
+    """Return 600 cells × 500 genes of five types in two domains, the target strongly shifted and less deeply sequenced.
+
+    ``obs`` has ``cell_type`` and ``domain``; see :func:`simulate_transfer` for the truth behind it.
+    """
+    return simulate_transfer(seed=seed)[0]
+
+
 def synthetic_perturbations(*, seed: int = 0) -> AnnData:
     """Return 1,280 cells × 500 genes: 200 controls, 12 single perturbations and 6 additive combinations of them.
 
@@ -95,8 +108,7 @@ def simulate_batches(*, seed: int) -> tuple[AnnData, BatchTruth]:
     """Return the cells of :func:`synthetic_batches` and what they were made of."""
     rng = np.random.default_rng(seed)
     base = rng.normal(0.0, 1.0, N_GENES)
-    means = base + rng.normal(0.0, _TYPE_EFFECT, (len(_TYPES), N_GENES))
-    means[-1] = means[-2] + rng.normal(0.0, _CLOSE_EFFECT, N_GENES)
+    means = _type_means(rng, base)
     shifts = rng.normal(0.0, _BATCH_EFFECT, (len(_BATCH_SIZES), N_GENES))
     shifts[0] = 0.0
     batches = tuple(f"batch{i + 1}" for i in range(len(_BATCH_SIZES)))
@@ -105,6 +117,25 @@ def simulate_batches(*, seed: int) -> tuple[AnnData, BatchTruth]:
     batch = np.repeat(np.arange(len(_BATCH_SIZES)), _BATCH_SIZES)
     counts = _counts(rng, log_means=means[cell_type] + shifts[batch])
     obs = {"cell_type": np.array(_TYPES)[cell_type], "batch": np.array(batches)[batch]}
+    return _cells(counts, obs=obs, genes=_genes(rng)), truth
+
+
+def simulate_transfer(*, seed: int) -> tuple[AnnData, BatchTruth]:
+    """Return the cells of :func:`synthetic_transfer` and what they were made of.
+
+    Each gene of the target has a factor of its own, as if it were another technology, and two fifths of the depth; the
+    frequent types change places, the rare one stays rare.
+    """
+    rng = np.random.default_rng(seed)
+    base = rng.normal(0.0, 1.0, N_GENES)
+    means = _type_means(rng, base)
+    shifts = np.stack([np.zeros(N_GENES), rng.normal(0.0, _DOMAIN_EFFECT, N_GENES)])
+    truth = BatchTruth(types=_TYPES, batches=_DOMAINS, type_log_means=means, batch_shifts=shifts)
+    cell_type = np.concatenate([_types_of_batch(rng, _N_PER_DOMAIN, turn=i) for i in range(len(_DOMAINS))])
+    domain = np.repeat(np.arange(len(_DOMAINS)), _N_PER_DOMAIN)
+    depth = np.array([_DEPTH, _TARGET_DEPTH])[domain]
+    counts = _counts(rng, log_means=means[cell_type] + shifts[domain], depth=depth)
+    obs = {"cell_type": np.array(_TYPES)[cell_type], "domain": np.array(_DOMAINS)[domain]}
     return _cells(counts, obs=obs, genes=_genes(rng)), truth
 
 
@@ -130,6 +161,13 @@ def simulate_perturbations(*, seed: int) -> tuple[AnnData, PerturbationTruth]:
     return _cells(counts, obs=obs, genes=genes), PerturbationTruth(perturbations=perturbations, effects=effects)
 
 
+def _type_means(rng: np.random.Generator, base: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the log means of the types ``(n_types, n_genes)`` around ``base``; the last is close to the one before."""
+    means = base + rng.normal(0.0, _TYPE_EFFECT, (len(_TYPES), N_GENES))
+    means[-1] = means[-2] + rng.normal(0.0, _CLOSE_EFFECT, N_GENES)
+    return means
+
+
 def _types_of_batch(rng: np.random.Generator, size: int, *, turn: int) -> NDArray[np.int64]:
     """Return the types of the cells of a batch: the frequent ones change places, the rare one stays rare."""
     shares = np.array([*np.roll(_TYPE_SHARES[:-1], turn), _TYPE_SHARES[-1]])
@@ -138,10 +176,12 @@ def _types_of_batch(rng: np.random.Generator, size: int, *, turn: int) -> NDArra
     return rng.permutation(np.repeat(np.arange(len(_TYPES)), sizes))
 
 
-def _counts(rng: np.random.Generator, *, log_means: NDArray[np.float64]) -> NDArray[np.int64]:
+def _counts(
+    rng: np.random.Generator, *, log_means: NDArray[np.float64], depth: float | NDArray[np.float64] = _DEPTH
+) -> NDArray[np.int64]:
     share = np.exp(log_means)
-    depth = rng.lognormal(np.log(600.0), 0.4, len(log_means))
-    mean = share / share.sum(axis=1, keepdims=True) * depth[:, None]
+    of_cell = rng.lognormal(np.log(depth), 0.4, len(log_means))
+    mean = share / share.sum(axis=1, keepdims=True) * of_cell[:, None]
     counts: NDArray[np.int64] = rng.poisson(mean * rng.gamma(1 / _DISPERSION, _DISPERSION, mean.shape))
     return counts
 

@@ -44,11 +44,22 @@ def silhouettes(X: ArrayLike, *, labels: ArrayLike, cells: NDArray[np.int64] | N
     for begin in range(0, len(cells), step):
         block = cells[begin : begin + step]
         sums = np.add.reduceat(euclidean_distances(matrix[block], ordered), starts, axis=1)
-        out[begin : begin + step] = _silhouettes_of_sums(sums, own=codes[block], sizes=sizes)
+        out[begin : begin + step] = silhouettes_of_sums(sums, own=codes[block], sizes=sizes)
     return out
 
 
-def _silhouettes_of_sums(sums: Floats, *, own: NDArray[np.int64], sizes: NDArray[np.int64]) -> Floats:
+def silhouettes_of_sums(sums: Floats, *, own: NDArray[np.int64], sizes: NDArray[np.int64]) -> Floats:
+    """Return the silhouette of each cell ``(n_cells,)``, in [−1, 1]; 0 for a cell that is alone in its group.
+
+    Parameters
+    ----------
+    sums
+        Sum of the distances of each cell to the cells of each group, ``(n_cells, n_groups)``.
+    own
+        Group of each cell, ``(n_cells,)``.
+    sizes
+        Cells of each group, ``(n_groups,)``.
+    """
     rows = np.arange(len(sums))
     within = sums[rows, own] / np.maximum(sizes[own] - 1, 1)
     others = sums / sizes

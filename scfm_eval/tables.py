@@ -1,0 +1,89 @@
+"""Results as text: one table per task, models in rows, datasets in columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from io import StringIO
+
+from rich.console import Console
+from rich.table import Table
+
+from scfm_eval.results import Result
+
+_ROLES = ("model", "baseline", "control")
+_LEGEND = "* is the best of models and baselines, [] the 95 % interval\n"
+Column = tuple[str, str]
+
+
+def render(results: Iterable[Result], *, width: int, every_score: bool = False) -> str:
+    """Return one table per task as text at least ``width`` wide: the headline score, or all scores, by dataset.
+
+    Parameters
+    ----------
+    results
+        Of a report.
+    width
+        Least number of characters in a line; a table that needs more takes more, since cut numbers cannot be read.
+    every_score
+        Whether all scores are shown, one in a row, and not the first headline score only.
+    """
+    found = list(results)
+    out = StringIO()
+    for task in sorted({result.task for result in found}):
+        table = _table([result for result in found if result.task == task], every_score=every_score)
+        table.title = task
+        # cut numbers cannot be read, a wide table can be scrolled
+        Console(file=out, width=max(width, 40 + 36 * len(table.columns)), color_system=None, markup=False).print(table)
+    return out.getvalue() + _LEGEND
+
+
+def _table(results: list[Result], *, every_score: bool) -> Table:
+    columns = sorted(
+        {(r.dataset.name, score) for r in results for score in (r.scores if every_score else r.headline[:1])}
+    )
+    by_key = {(result.dataset.name, result.model.name): result for result in results}
+    models = sorted({(r.model.name, r.model.role) for r in results}, key=lambda row: (_ROLES.index(row[1]), row[0]))
+    heads = [f"{name} ({role})" if role != "model" else name for name, role in models]
+    best = {column: _best(results, column) for column in columns}
+    cells = [
+        [_cell(by_key.get((data, name)), score, best[data, score]) for data, score in columns] for name, _ in models
+    ]
+    sides = [f"{dataset}\n{score}" for dataset, score in columns]
+    if every_score:
+        rows = list(zip(*cells, strict=True))
+        return _filled([side.replace("\n", "  ") for side in sides], heads=heads, rows=rows)
+    return _filled(heads, heads=sides, rows=cells)
+
+
+def _filled(names: list[str], *, heads: list[str], rows: Iterable[Iterable[str]]) -> Table:
+    table = Table(title_justify="left")
+    table.add_column("", no_wrap=True)
+    for head in heads:
+        table.add_column(head, justify="right", no_wrap=True)
+    for name, cells in zip(names, rows, strict=True):
+        table.add_row(name, *cells)
+    return table
+
+
+def _best(results: list[Result], column: Column) -> str | None:
+    dataset, score = column
+    records = {
+        result.model.name: result.scores[score]
+        for result in results
+        if result.dataset.name == dataset and result.model.role != "control" and score in result.scores
+    }
+    known = {name: record.value for name, record in records.items() if record.value is not None}
+    up = all(record.higher_is_better for record in records.values())
+    return (max if up else min)(known, key=known.__getitem__) if len(known) > 1 else None
+
+
+def _cell(result: Result | None, score: str, best: str | None) -> str:
+    if result is None or score not in result.scores:
+        return "–"
+    record = result.scores[score]
+    if record.value is None:
+        return "undefined"
+    mark = " *" if result.model.name == best else ""
+    if record.low is None:
+        return f"{record.value:.3f} [no interval]{mark}"
+    return f"{record.value:.3f} [{record.low:.3f}, {record.high:.3f}]{mark}"

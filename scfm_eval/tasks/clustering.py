@@ -1,0 +1,238 @@
+"""Clustering: whether clusters of cells in the embedding are cell types, phenotypes or ages, and not patients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+from anndata import AnnData
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from scfm_eval.datasets.keys import check_keys
+from scfm_eval.datasets.splits import folds
+from scfm_eval.metrics.classification import accuracy
+from scfm_eval.metrics.clustering import ami, ari, asw, kmeans_clusters, nmi, patient_ari, unit_length
+from scfm_eval.metrics.leiden import Clusterings, avg_bio, leiden_clusterings, nmi_leiden, nmi_leiden_oracle
+from scfm_eval.metrics.metric import Metric, Statistic, UndefinedMetricError
+from scfm_eval.metrics.neighbors import nearest_neighbors
+from scfm_eval.models.protocols import Embedder
+from scfm_eval.results import ScoreRecord, measure
+from scfm_eval.tasks import ages
+from scfm_eval.tasks.probes import logistic_regression
+from scfm_eval.tasks.task import Answers, Scored, lacks, learns_labels, resampling_weights
+
+ANNOTATIONS = ("label", "phenotype", "age", "cancer_type")
+"""Keys that clusters are compared with, as far as a dataset declares them."""
+_NEIGHBORS = 15
+_FOLDS = 5
+_PERMUTATIONS = 20
+
+
+@dataclass(frozen=True, eq=False)
+class _Annotated:
+    """The cells that have a value of one annotation."""
+
+    rows: NDArray[np.intp]
+    values: NDArray[np.str_]
+    donors: NDArray[np.str_] | None
+    edges: list[float] | None = None
+
+    def weights(self) -> NDArray[np.int16]:
+        return resampling_weights(donors=self.donors, strata=np.zeros(len(self.rows), dtype=np.int64))
+
+    def shuffled(self) -> list[NDArray[np.str_]]:
+        rng = np.random.default_rng(0)
+        return [rng.permutation(self.values) for _ in range(_PERMUTATIONS)]
+
+
+@dataclass(frozen=True)
+class Clustering:
+    """Clusters against annotations as in GenePT (10.1038/s41551-024-01284-6), and Leiden as in scIB and AvgBIO.
+
+    k-means with as many clusters as the annotation has values, on rows of unit length, against every annotation that
+    the dataset declares: ``ari``, ``ami``, ``nmi``, ``asw`` of the label, and the same with the prefix ``phenotype_``,
+    ``age_`` (in quarters of the cells) or ``cancer_type_``. Leiden of the 15 nearest cells against the label.
+    With donors, ``patient_ari`` of k-means with as many clusters as donors; lower is better. With phenotypes,
+    ``phenotype_accuracy`` of logistic regression that learned from 80 % of the cells, each cell predicted once. A cell
+    is then tested beside cells of its own donor: ``phenotype_accuracy_unseen_donors`` holds out whole donors.
+
+    Chance is the mean over permutations of the annotation. Intervals are over donors where there are several, else
+    over cells; for ``patient_ari`` over the cells of each donor.
+    """
+
+    name: ClassVar[str] = "clustering"
+    capability: ClassVar[type] = Embedder
+    keys: ClassVar[tuple[str, ...]] = ("label",)
+    headline: ClassVar[tuple[str, ...]] = ("ari", "ami", "asw", "nmi_leiden", "avg_bio")
+
+    def refuses(self, model: type) -> str:
+        """Return why ``model`` cannot take part: no embedding, or one that has seen the labels it is scored by."""
+        if learns_labels(model):
+            return "it learns from labels, and the labels of all cells are what this task scores"
+        return lacks(model, Embedder)
+
+    def check(self, cells: AnnData, *, dataset: str) -> None:
+        """Raise ``InvalidInputError`` for one label only, a class with one cell, or an age that is no number."""
+        check_keys(cells, keys=self.keys, dataset=dataset)
+        if "age" in cells.obs and cells.obs["age"].notna().any():
+            _annotated(cells, "age")
+
+    def score(self, answers: Answers, cells: AnnData, *, seeds: Sequence[int]) -> Scored:
+        """Score clusters over seeds; cells without a value of an annotation are left out of its scores."""
+        embeddings = {seed: answers.embed(seed=seed) for seed in seeds}
+        annotated = {
+            key: _annotated(cells, key) for key in ANNOTATIONS if key in cells.obs and cells.obs[key].notna().any()
+        }
+        scores: dict[str, ScoreRecord] = {}
+        for key, kept in annotated.items():
+            prefix = "" if key == "label" else f"{key}_"
+            scores |= {prefix + name: record for name, record in _table(embeddings, kept).items()}
+        scores |= _leiden(embeddings, annotated["label"])
+        if "donor" in cells.obs:
+            scores["patient_ari"] = _patients(embeddings, cells.obs["donor"].to_numpy().astype(str))
+        if "phenotype" in annotated:
+            scores |= _phenotypes(embeddings, annotated["phenotype"])
+        about = {key: _about(kept) for key, kept in annotated.items()}
+        return Scored(scores, {"annotations": about}, _notes(annotated, cells))
+
+
+def _annotated(cells: AnnData, key: str) -> _Annotated:
+    rows = np.flatnonzero(cells.obs[key].notna())
+    values = cells.obs[key].to_numpy()[rows].astype(str)
+    donors = cells.obs["donor"].to_numpy()[rows].astype(str) if "donor" in cells.obs else None
+    if key != "age":
+        return _Annotated(rows, values, donors)
+    groups, edges = ages.quartiles(ages.years(values))
+    return _Annotated(rows, groups, donors, edges)
+
+
+def _table(embeddings: dict[int, NDArray[np.float32]], kept: _Annotated) -> dict[str, ScoreRecord]:
+    spaces = {seed: unit_length(X[kept.rows]) for seed, X in embeddings.items()}
+    k = len(np.unique(kept.values))
+    clusters = [kmeans_clusters(X, n_clusters=k, seed=seed) for seed, X in spaces.items()]
+    given: dict[Metric[Any], list[NDArray[Any]]] = {
+        ari: clusters,
+        ami: clusters,
+        nmi: clusters,
+        asw: [*spaces.values()],
+    }
+    weights, shuffled = kept.weights(), kept.shuffled()
+    return {
+        metric.name: measure(
+            metric,
+            lambda metric=metric, inputs=inputs: [metric.statistic(x, labels=kept.values) for x in inputs],  # type: ignore[misc]
+            weights=weights,
+            chance=_mean_over(shuffled, lambda names, metric=metric, x=inputs[0]: metric(x, labels=names)),  # type: ignore[misc]
+        )
+        for metric, inputs in given.items()
+    }
+
+
+def _leiden(embeddings: dict[int, NDArray[np.float32]], kept: _Annotated) -> dict[str, ScoreRecord]:
+    spaces = [(X[kept.rows], _clusterings(X[kept.rows], seed=seed), seed) for seed, X in embeddings.items()]
+
+    def in_halves(space: tuple[NDArray[np.float32], Clusterings, int], labels: NDArray[np.str_]) -> Statistic:
+        half = folds(labels, n_folds=2, seed=space[2]).fold == 0
+        return nmi_leiden.statistic(space[1], labels=labels, half=half)
+
+    builds: dict[Metric[Any], Callable[..., Statistic]] = {
+        nmi_leiden: in_halves,
+        nmi_leiden_oracle: lambda space, labels: nmi_leiden_oracle.statistic(space[1], labels=labels),
+        avg_bio: lambda space, labels: avg_bio.statistic(space[1], X=space[0], labels=labels),
+    }
+    weights, shuffled = kept.weights(), kept.shuffled()
+    # the silhouette of AvgBIO needs the distances of all pairs, and hardly varies: one permutation has to do
+    orders = {nmi_leiden: shuffled, nmi_leiden_oracle: shuffled, avg_bio: shuffled[:1]}
+    return {
+        metric.name: measure(
+            metric,
+            lambda build=build: [build(space, kept.values) for space in spaces],  # type: ignore[misc]
+            weights=weights,
+            chance=_mean_over(orders[metric], lambda names, build=build: build(spaces[0], names).value()),  # type: ignore[misc]
+        )
+        for metric, build in builds.items()
+    }
+
+
+def _clusterings(X: NDArray[np.float32], *, seed: int) -> Clusterings:
+    return leiden_clusterings(nearest_neighbors(X, k=_NEIGHBORS), seed=seed)
+
+
+def _patients(embeddings: dict[int, NDArray[np.float32]], donors: NDArray[np.str_]) -> ScoreRecord:
+    def statistics() -> list[Statistic]:
+        k = len(np.unique(donors))
+        found = [kmeans_clusters(unit_length(X), n_clusters=k, seed=seed) for seed, X in embeddings.items()]
+        return [patient_ari.statistic(clusters, patients=donors) for clusters in found]
+
+    # a donor drawn twice would be one large patient
+    return measure(patient_ari, statistics, weights=resampling_weights(donors=None, strata=donors))
+
+
+@dataclass(frozen=True, eq=False)
+class _Probed:
+    """Phenotypes as probes predict them that have not seen the cell, nor its donor where donors are given."""
+
+    embeddings: dict[int, NDArray[np.float32]]
+    kept: _Annotated
+    donors: NDArray[np.str_] | None
+
+    @cached_property
+    def predictions(self) -> list[NDArray[np.str_]]:
+        return [self._predicted(X[self.kept.rows], seed=seed) for seed, X in self.embeddings.items()]
+
+    def _predicted(self, X: NDArray[np.float32], *, seed: int) -> NDArray[np.str_]:
+        values = self.kept.values
+        split = folds(values, donors=self.donors, n_folds=_FOLDS, seed=seed)
+        found = values.copy()
+        for fold in range(split.n_folds):
+            train, test = split.fold != fold, split.fold == fold
+            if len(np.unique(values[train])) < 2:
+                raise UndefinedMetricError(
+                    f"the cells to learn from have one phenotype only when fold {fold} is held out"
+                )
+            group = None if self.donors is None else self.donors[train]
+            # the fits are small: BLAS on several threads only waits
+            with threadpool_limits(1):
+                classes, shares = logistic_regression(X[train], values[train], X[test], donors=group, seed=seed)
+            found[test] = classes[shares.argmax(axis=1)]
+        return found
+
+
+def _phenotypes(embeddings: dict[int, NDArray[np.float32]], kept: _Annotated) -> dict[str, ScoreRecord]:
+    weights, shuffled, classes = kept.weights(), kept.shuffled(), np.unique(kept.values)
+    probed = {"phenotype_accuracy": _Probed(embeddings, kept, donors=None)}
+    if kept.donors is not None:
+        probed["phenotype_accuracy_unseen_donors"] = _Probed(embeddings, kept, donors=kept.donors)
+    return {
+        name: measure(
+            accuracy,
+            lambda probe=probe: [  # type: ignore[misc]
+                accuracy.statistic(kept.values, found, classes=classes) for found in probe.predictions
+            ],
+            weights=weights,
+            chance=_mean_over(
+                shuffled,
+                lambda names, probe=probe: accuracy(names, probe.predictions[0], classes=classes),  # type: ignore[misc]
+            ),
+        )
+        for name, probe in probed.items()
+    }
+
+
+def _mean_over(shuffled: list[NDArray[np.str_]], value: Callable[[NDArray[np.str_]], float]) -> Callable[[], float]:
+    return lambda: float(np.mean([value(names) for names in shuffled]))
+
+
+def _about(kept: _Annotated) -> dict[str, Any]:
+    names, sizes = np.unique(kept.values, return_counts=True)
+    about: dict[str, Any] = {"cells": dict(zip(names.tolist(), sizes.tolist(), strict=True))}
+    return about if kept.edges is None else about | {"edges": kept.edges}
+
+
+def _notes(annotated: dict[str, _Annotated], cells: AnnData) -> list[str]:
+    missing = {key: cells.n_obs - len(kept.rows) for key, kept in annotated.items()}
+    return [f"{n} cells have no {key}, and were left out of its scores" for key, n in missing.items() if n]
