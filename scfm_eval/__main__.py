@@ -67,14 +67,13 @@ def _fetch(asked: argparse.Namespace) -> None:
 
 
 def _show(asked: argparse.Namespace) -> None:
-    results = read_report(asked.report).results
-    tasks = sorted({result.task for result in results})
+    report = read_report(asked.report)
+    tasks = sorted({result.task for result in report.results})
     if asked.task not in (None, *tasks):
         raise InvalidInputError(
             asked=f"task {asked.task} of {asked.report}", found=f"it has {', '.join(tasks)}", remedy="name one of these"
         )
-    shown = [result for result in results if asked.task in (None, result.task)]
-    print(render(shown, width=Console().width, every_score=asked.task is not None))
+    print(render(report, width=Console().width, task=asked.task), end="")
 
 
 def _schema(asked: argparse.Namespace) -> None:

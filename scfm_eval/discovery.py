@@ -58,11 +58,18 @@ def find_model(spec: str) -> type:
 def find_dataset(spec: str) -> Dataset:
     """Return the dataset that ``spec`` names: installed, ``FILE.py:OBJECT``, or ``FILE.h5ad:label=…,batch=…``.
 
+    ``SOURCE->TARGET`` joins two of them for :class:`~scfm_eval.tasks.transfer.Transfer`.
+
     Raises
     ------
     InvalidInputError
         If there is none, or the file cannot be read; the nearest names are offered.
     """
+    source, arrow, target = spec.partition("->")
+    if arrow:
+        from scfm_eval.datasets.joined import joined
+
+        return joined(find_dataset(source.strip()), find_dataset(target.strip()))
     path = spec.partition(":")[0]
     if path.endswith(".py"):
         from scfm_eval.datasets.dataset import Dataset

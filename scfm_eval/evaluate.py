@@ -169,7 +169,7 @@ def _readable(readable: Readable) -> ReadableRecord:
 def _saw(about: Card, cells: Cells) -> bool | None:
     if about.role != "model" or not (about.pretrained_on or cells.dataset.seen_by):
         return None if about.role == "model" else False
-    return about.name in cells.dataset.seen_by or cells.dataset.name in about.pretrained_on
+    return about.name in cells.dataset.seen_by or not set(cells.dataset.parts).isdisjoint(about.pretrained_on)
 
 
 def _notes(about: Card, cells: Cells) -> list[str]:

@@ -14,10 +14,12 @@ from pydantic import Field, ValidationError
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.results import Result, _Strict
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Integer version of the report's form; a change of form raises it and adds a step to ``UPGRADES``."""
 
-UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    1: lambda report: report | {"schema_version": 2, "paired_tests": [], "landscape": []},
+}
 """For each older version, the function that turns a report of that version into one of the next."""
 
 Outcome = Literal["passed", "failed", "error", "skipped", "expected failure", "unexpected pass"]
@@ -45,6 +47,33 @@ class Verdict(_Strict):
     comparisons: list[ComparisonRecord] = Field(default_factory=list)
 
 
+class PairedTest(_Strict):
+    """Whether two models differ on the same test cells; q is p corrected over all pairs of the report."""
+
+    task: str
+    dataset: str
+    left: str
+    right: str
+    n_cells: int = Field(description="test cells of the first seed")
+    only_left: int = Field(description="test cells that only the left model has right")
+    only_right: int
+    mcnemar_p: float | None
+    mcnemar_q: float | None
+    wilcoxon_p: float | None = Field(description="signed-rank test over seeds")
+    wilcoxon_q: float | None
+    reasons: dict[str, str] = Field(default_factory=dict, description="why a test is undefined")
+
+
+class LandscapeCheck(_Strict):
+    """Whether rougher landscapes go with more errors of annotation, over the models of one dataset."""
+
+    dataset: str
+    models: list[str]
+    rho: float | None = Field(description="Spearman correlation of ROGI-XD and 1 − macro F1")
+    p: float | None = Field(description="one-sided, by permutation of the models")
+    reason: str = ""
+
+
 class Report(_Strict):
     """One run.
 
@@ -62,6 +91,8 @@ class Report(_Strict):
         Versions, machine and commit.
     results, verdicts
         What was measured, and what became of each claim.
+    paired_tests, landscape
+        What follows from several results: tests of pairs of fine-tuned models, and whether roughness goes with error.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -71,6 +102,8 @@ class Report(_Strict):
     environment: dict[str, Any]
     results: list[Result]
     verdicts: list[Verdict]
+    paired_tests: list[PairedTest] = Field(default_factory=list)
+    landscape: list[LandscapeCheck] = Field(default_factory=list)
 
     def find(self, *, task: str, dataset: str, model: str) -> Result | None:
         """Return the result of this task, dataset and model, or ``None``."""

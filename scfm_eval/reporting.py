@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,7 @@ class _Collector:
         self.results: dict[tuple[str, ...], Result] = {}
         self.verdicts: dict[str, Verdict] = {}
         self.interrupted = False
+        self.report: Report | None = None
         self.written: Path | None = None
 
     @pytest.hookimpl
@@ -66,29 +68,35 @@ class _Collector:
         if self.results or self.verdicts:
             from scfm_eval.report import write_report
 
-            self.written = write_report(self._report(), self.path)
+            self.report = self._report()
+            self.written = write_report(self.report, self.path)
 
     def _report(self) -> Report:
         from scfm_eval.environment import environment
-        from scfm_eval.report import Report
+        from scfm_eval.report import LandscapeCheck, PairedTest, Report
+        from scfm_eval.tasks.landscape import landscape_correlation
+        from scfm_eval.tasks.pairs import paired_tests
 
+        results = [self.results[key] for key in sorted(self.results)]
         return Report(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             command=["pytest", *sys.argv[1:]],
             interrupted=self.interrupted,
             environment=environment(self.config.rootpath),
-            results=[self.results[key] for key in sorted(self.results)],
+            results=results,
             verdicts=[self.verdicts[key] for key in sorted(self.verdicts)],
+            paired_tests=[PairedTest(**row) for row in paired_tests(results)],
+            landscape=[LandscapeCheck(**asdict(found)) for found in landscape_correlation(results)],
         )
 
     @pytest.hookimpl
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        if self.written is None:
+        if self.report is None:
             return
         terminalreporter.section("scfm_eval")
         from scfm_eval.tables import render
 
-        for line in render(self.results.values(), width=terminalreporter._tw.fullwidth).splitlines():
+        for line in render(self.report, width=terminalreporter._tw.fullwidth).splitlines():
             terminalreporter.write_line(line.rstrip())
         for verdict in self.verdicts.values():
             if verdict.outcome in ("failed", "error", "unexpected pass"):

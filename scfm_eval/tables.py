@@ -8,6 +8,7 @@ from io import StringIO
 from rich.console import Console
 from rich.table import Table
 
+from scfm_eval.report import LandscapeCheck, PairedTest, Report
 from scfm_eval.results import Result
 
 _ROLES = ("model", "baseline", "control")
@@ -15,26 +16,31 @@ _LEGEND = "* is the best of models and baselines, [] the 95 % interval\n"
 Column = tuple[str, str]
 
 
-def render(results: Iterable[Result], *, width: int, every_score: bool = False) -> str:
-    """Return one table per task as text at least ``width`` wide: the headline score, or all scores, by dataset.
+def render(report: Report, *, width: int, task: str | None = None) -> str:
+    """Return one table per task as text at least ``width`` wide, and what follows from several results.
 
     Parameters
     ----------
-    results
-        Of a report.
+    report
+        The report.
     width
         Least number of characters in a line; a table that needs more takes more, since cut numbers cannot be read.
-    every_score
-        Whether all scores are shown, one in a row, and not the first headline score only.
+    task
+        One task, of which all scores are shown, one in a row; ``None`` shows the first headline score of each task.
     """
-    found = list(results)
+    tables = [
+        _table([result for result in report.results if result.task == shown], every_score=task is not None)
+        for shown in sorted({result.task for result in report.results})
+        if task in (None, shown)
+    ]
+    tests = [test for test in report.paired_tests if task in (None, test.task)]
+    if tests:
+        tables.append(_tests(tests))
     out = StringIO()
-    for task in sorted({result.task for result in found}):
-        table = _table([result for result in found if result.task == task], every_score=every_score)
-        table.title = task
+    for table in tables:
         # cut numbers cannot be read, a wide table can be scrolled
         Console(file=out, width=max(width, 40 + 36 * len(table.columns)), color_system=None, markup=False).print(table)
-    return out.getvalue() + _LEGEND
+    return out.getvalue() + _LEGEND + "".join(map(_landscape, report.landscape if task in (None, "landscape") else []))
 
 
 def _table(results: list[Result], *, every_score: bool) -> Table:
@@ -51,12 +57,32 @@ def _table(results: list[Result], *, every_score: bool) -> Table:
     sides = [f"{dataset}\n{score}" for dataset, score in columns]
     if every_score:
         rows = list(zip(*cells, strict=True))
-        return _filled([side.replace("\n", "  ") for side in sides], heads=heads, rows=rows)
-    return _filled(heads, heads=sides, rows=cells)
+        return _filled(results[0].task, [side.replace("\n", "  ") for side in sides], heads=heads, rows=rows)
+    return _filled(results[0].task, heads, heads=sides, rows=cells)
 
 
-def _filled(names: list[str], *, heads: list[str], rows: Iterable[Iterable[str]]) -> Table:
-    table = Table(title_justify="left")
+def _tests(tests: list[PairedTest]) -> Table:
+    names = [f"{test.left} and {test.right}, {test.dataset}" for test in tests]
+    heads = ["test cells", "only the first right", "only the second right", "McNemar q", "Wilcoxon q over seeds"]
+    rows = [
+        [str(test.n_cells), str(test.only_left), str(test.only_right), _p(test.mcnemar_q), _p(test.wilcoxon_q)]
+        for test in tests
+    ]
+    return _filled(f"{tests[0].task}: pairs of models, corrected over all pairs", names, heads=heads, rows=rows)
+
+
+def _landscape(found: LandscapeCheck) -> str:
+    over = f"{found.dataset}: rougher landscapes (ROGI-XD) go with errors of annotation over {len(found.models)} models"
+    said = f"undefined: {found.reason}" if found.rho is None else f"Spearman {found.rho:.2f}, p = {_p(found.p)}"
+    return f"{over}: {said}\n"
+
+
+def _p(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.2g}"
+
+
+def _filled(title: str, names: list[str], *, heads: list[str], rows: Iterable[Iterable[str]]) -> Table:
+    table = Table(title=title, title_justify="left")
     table.add_column("", no_wrap=True)
     for head in heads:
         table.add_column(head, justify="right", no_wrap=True)

@@ -145,6 +145,11 @@ class Dataset:
         """Canonical keys that the dataset has, in the order of ``KEYS``."""
         return tuple(self.columns)
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of the datasets that it is made of: its own."""
+        return (self.name,)
+
     def load(self, *, offline: bool = False) -> AnnData:
         """Return the cells in canonical form: raw counts, canonical keys, gene names, nothing else.
 

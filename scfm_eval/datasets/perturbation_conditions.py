@@ -192,22 +192,24 @@ def perturbed(cells: AnnData) -> Perturbed:
     return Perturbed(conditions, code, context, _effects(cells, context))
 
 
-def pseudobulk(cells: AnnData, *, of: Perturbed | None = None) -> Pseudobulk:
-    """Return mean expression by condition of ``cells`` (raw counts); ``of`` are its conditions where they are known."""
-    table = of or perturbed(cells)
-    contexts = sorted(set(table.context.tolist()))
-    place = np.searchsorted(contexts, table.context)
-    group = np.where(table.code >= 0, table.code, len(table.conditions) + place)
-    n_groups = len(table.conditions) + len(contexts)
-    shares = 1 / np.bincount(group, minlength=n_groups)[group]
-    members = sp.csr_matrix((shares, (group, np.arange(len(group)))), shape=(n_groups, len(group)))
-    means = np.asarray((members @ log_normalised(cells.X).astype(np.float64)).todense())
-    control = dict(zip(contexts, means[len(table.conditions) :], strict=True))
+def pseudobulk(cells: AnnData) -> Pseudobulk:
+    """Return mean log1p of counts per 10,000 by condition of ``cells`` (raw counts); raises as :func:`perturbed`."""
+    return mean_by_condition(log_normalised(cells.X), of=perturbed(cells))
+
+
+def mean_by_condition(expression: sp.csr_matrix, *, of: Perturbed) -> Pseudobulk:
+    """Return the means of ``expression`` ``(n_cells, n_genes)`` over the cells of each condition."""
+    control = {context: mean_over(expression, rows=of.controls(context)) for context in of.effect}
     changes = {
-        condition: mean - control[condition.context]
-        for condition, mean in zip(table.conditions, means[: len(table.conditions)], strict=True)
+        condition: mean_over(expression, rows=of.cells(condition)) - control[condition.context]
+        for condition in of.conditions
     }
     return Pseudobulk(control, changes)
+
+
+def mean_over(expression: sp.csr_matrix, *, rows: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Return the mean over some cells ``(n_genes,)``, summed in double precision."""
+    return np.asarray(expression[rows].sum(axis=0, dtype=np.float64)).ravel() / len(rows)
 
 
 def _check_controls(code: NDArray[np.int64], context: NDArray[np.str_]) -> None:

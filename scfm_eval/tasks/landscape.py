@@ -26,6 +26,9 @@ _FEWEST_MODELS = 4
 _EXACT_UP_TO = 8
 
 
+_ENDS = ("random", "oracle")
+
+
 @dataclass(frozen=True)
 class Landscape:
     """Roughness of "is of this type" over all types; lower is better, and chance is that of permuted labels.
@@ -195,7 +198,7 @@ def landscape_correlation(
 ) -> list[LandscapeCorrelation]:
     """Return the rank correlation of roughness and annotation error over models, for each dataset with both.
 
-    Controls are left out: noise at one end and the labels themselves at the other make any two scores agree.
+    Noise and the labels themselves are left out: one at either end, they make any two scores agree.
 
     Parameters
     ----------
@@ -212,7 +215,7 @@ def landscape_correlation(
     wanted = {"landscape": roughness, "annotation": accuracy}
     for result in results:
         record = result.scores.get(wanted.get(result.task, ""))
-        if result.model.role != "control" and record is not None and record.value is not None:
+        if result.model.name not in _ENDS and record is not None and record.value is not None:
             found[result.task].setdefault(result.dataset.name, {})[result.model.name] = record.value
     rough, right = found["landscape"], found["annotation"]
     return [_correlated(name, rough[name], right[name]) for name in sorted(rough.keys() & right.keys())]

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scfm_eval.datasets.splits import folds
+from scfm_eval.datasets.splits import folds, parts
+from scfm_eval.errors import InvalidInputError
 
 
 @settings(max_examples=60, deadline=None)
@@ -65,3 +66,66 @@ def test_fewer_cells_than_folds_are_said():
 def test_what_cannot_be_split_is_refused(labels, donors, n_folds):
     with pytest.raises(ValueError, match=r"cannot be split|1 donors for 2 cells"):
         folds(np.array(list(labels)), donors=donors, n_folds=n_folds, seed=0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    cells=st.lists(st.tuples(st.sampled_from("ABC"), st.integers(0, 11)), min_size=9, max_size=60),
+    seed=st.integers(0, 1000),
+)
+def test_parts_are_disjoint_whole_and_stratified(cells, seed):
+    labels, donors = map(np.array, zip(*[*cells, *((label, 0) for label in "AAABBBCCC")], strict=True))
+    for given_donors in (None, donors):
+        made = parts(labels, donors=given_donors, seed=seed)
+        counts = np.array([made.train, made.validation, made.test]).astype(int)
+        assert (counts.sum(axis=0) == 1).all()
+        assert counts.any(axis=1).all()
+        if made.unit == "donor":
+            assert all(len({tuple(column) for column in counts[:, donors == donor].T}) == 1 for donor in donors)
+            continue
+        for label in set(labels):
+            per_part = counts[:, labels == label].sum(axis=1)
+            assert per_part.min() >= 1
+            assert per_part[1] == per_part[2] == max(1, np.round(per_part.sum() / 10))
+
+
+def test_parts_of_a_hundred_cells_by_hand():
+    labels = np.repeat(["A", "B", "C"], [70, 25, 5])
+    made = parts(labels, seed=0)
+    assert [int((made.test & (labels == label)).sum()) for label in "ABC"] == [7, 2, 1]
+    assert [int(part.sum()) for part in (made.train, made.validation, made.test)] == [80, 10, 10]
+    assert made.unit == "cell"
+    assert made.notes == ("one test cell decides the F1 of each of these labels: C",)
+    assert (parts(labels, seed=0).test == made.test).all()
+    assert (parts(labels, seed=1).test != made.test).any()
+
+
+def test_labels_too_rare_for_parts_are_named():
+    with pytest.raises(InvalidInputError, match=r"fewer than 3 cells: B \(2\), D \(1\)"):
+        parts(np.array(list("AAAABBCCCD")), seed=0)
+
+
+def test_two_donors_are_too_few_for_parts():
+    made = parts(np.tile(["A", "B"], 10), donors=np.repeat(["x", "y"], 10), seed=0)
+    assert made.unit == "cell"
+    assert made.notes[0].startswith("split by cell, since there are 2 donors")
+
+
+def test_a_label_that_a_part_lacks_is_named():
+    donors = np.repeat([f"d{i}" for i in range(10)], 20)
+    labels = np.tile(["A", "B"], 100)
+    labels[:5] = "C"
+    made = parts(labels, donors=donors, seed=0)
+    assert made.unit == "donor"
+    assert [int(part.sum()) for part in (made.train, made.validation, made.test)] == [160, 20, 20]
+    assert (made.train & (labels == "C")).sum() == 5
+    assert made.notes == ("no cell of C is in the validation part", "no cell of C is in the test part")
+
+
+def test_donors_of_one_label_each_leave_two_to_learn_from_or_are_refused():
+    by_donor = np.array(["A", "A", "B", "B"])
+    made = parts(np.repeat(by_donor, 5), donors=np.repeat(list("wxyz"), 5), seed=0)
+    assert made.train.sum() == 10
+    assert set(np.repeat(by_donor, 5)[made.train]) == {"A", "B"}
+    with pytest.raises(InvalidInputError, match="3 donors, and cells of one label only in any training part"):
+        parts(np.repeat(["A", "B", "B"], 5), donors=np.repeat(list("xyz"), 5), seed=0)

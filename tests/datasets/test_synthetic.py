@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from scfm_eval.datasets.catalogue import synthetic_batches, synthetic_perturbations
-from scfm_eval.datasets.synthetic import simulate_batches, simulate_perturbations
+from scfm_eval.datasets.synthetic import simulate_batches, simulate_perturbations, simulate_transfer
 
 
 def log_mean(cells, rows):
@@ -60,6 +60,21 @@ def test_types_are_moderately_hard_and_batches_visible():
     centred = embedding[:, :5] - embedding[:, :5].mean(axis=0)
     between = sum((batch == b).sum() * centred[batch == b].mean(axis=0) ** 2 for b in np.unique(batch))
     assert (between / (centred**2).sum(axis=0)).max() > 0.3
+
+
+def test_domains_have_the_same_types_another_depth_and_the_shift_of_the_truth():
+    cells, truth = simulate_transfer(seed=0)
+    assert cells.shape == (600, 500)
+    domain, kind = cells.obs["domain"].to_numpy(), cells.obs["cell_type"].to_numpy()
+    assert cells.obs.groupby(["domain", "cell_type"], observed=True).size().unstack().to_numpy().min() >= 15
+    depth = np.asarray(cells.X.sum(axis=1)).ravel()
+    assert depth[domain == "target"].mean() / depth[domain == "source"].mean() == pytest.approx(0.4, abs=0.05)
+    seen = log_mean(cells, (domain == "target") & (kind == "alpha")) - log_mean(
+        cells, (domain == "source") & (kind == "alpha")
+    )
+    well_counted = np.asarray(cells.X.mean(axis=0)).ravel() > 1
+    assert np.polyfit(truth.batch_shifts[1][well_counted], seen[well_counted], 1)[0] == pytest.approx(1, abs=0.15)
+    assert not truth.batch_shifts[0].any()
 
 
 def test_combinations_are_additive_and_their_effect_is_in_the_counts():

@@ -114,6 +114,8 @@ def test_few_models_level_models_and_controls_say_nothing():
     assert "3 models have both results" in few.reason
     (level,) = landscape_correlation(results([0.1] * 5, [0.9, 0.8, 0.7, 0.6, 0.5]))
     assert level.reason == "all models are level"
-    with_control = [*results([0.1, 0.2, 0.3], [0.9, 0.8, 0.7]), *results([0.1] * 4, [1.0] * 4, role="control")]
-    assert landscape_correlation(with_control)[0].n == 3
+    known = [result.model_copy(deep=True) for result in results([0.1], [1.0])]
+    for result in known:
+        result.model.name = "oracle"
+    assert landscape_correlation([*results([0.1, 0.2, 0.3], [0.9, 0.8, 0.7]), *known])[0].n == 3
     assert landscape_correlation(results([0.1] * 5, [], dataset="a") + results([], [0.2] * 5, dataset="b")) == []

@@ -1,0 +1,223 @@
+"""Transfer: whether a probe that learned on one dataset reads the cell types of another."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+from anndata import AnnData
+from joblib import Parallel, delayed
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from scfm_eval.datasets.keys import check_keys
+from scfm_eval.datasets.splits import Split, folds
+from scfm_eval.errors import InvalidInputError
+from scfm_eval.metrics import classification
+from scfm_eval.metrics.metric import Metric, Statistic
+from scfm_eval.metrics.transfer import domain_accuracy, macro_f1_drop
+from scfm_eval.models.protocols import Embedder, card
+from scfm_eval.results import ScoreRecord, measure
+from scfm_eval.tasks import probes, small_probes
+from scfm_eval.tasks.task import Answers, Scored, lacks, resampling_weights
+
+_DOMAINS = ("source", "target")
+_PERMUTATIONS = 20
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What the task knows of the labelled cells, ``(n_cells,)`` each."""
+
+    labels: NDArray[np.str_]
+    domain: NDArray[np.str_]
+    donors: NDArray[np.str_] | None
+
+    @property
+    def target(self) -> NDArray[np.bool_]:
+        return np.asarray(self.domain == "target")
+
+    def donors_of(self, rows: NDArray[np.bool_]) -> NDArray[np.str_] | None:
+        return None if self.donors is None else self.donors[rows]
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Predictions for one seed: labels of the target's cells by three probes, and the domain of all cells."""
+
+    transferred: NDArray[np.str_]
+    centroid: NDArray[np.str_]
+    within: NDArray[np.str_]
+    domain: NDArray[np.str_]
+
+    def permuted(self, order: NDArray[np.intp]) -> _Run:
+        """Return the run with the target's predictions in another ``order``."""
+        return replace(
+            self, transferred=self.transferred[order], centroid=self.centroid[order], within=self.within[order]
+        )
+
+
+_BY_LABEL: Mapping[str, tuple[Metric[Any], Callable[[_Run], NDArray[np.str_]]]] = {
+    "macro_f1": (classification.macro_f1, lambda run: run.transferred),
+    "balanced_accuracy": (classification.balanced_accuracy, lambda run: run.transferred),
+    "accuracy": (classification.accuracy, lambda run: run.transferred),
+    "centroid_macro_f1": (classification.macro_f1, lambda run: run.centroid),
+    "within_macro_f1": (classification.macro_f1, lambda run: run.within),
+}
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """A probe learns on the source's cells and predicts the target's; so do methods that learn from the dataset.
+
+    Beside it stand what the same embedding allows within the target (``within_macro_f1``: the same probe, every cell
+    predicted without its fold), the difference of the two (``macro_f1_drop``), and how well a classifier tells the
+    domain of cells of one type (``domain_accuracy``). Intervals are over the target's donors, or its cells.
+
+    Parameters
+    ----------
+    n_folds
+        Folds within the target, and of the domain classifier.
+    """
+
+    n_folds: int = 5
+
+    name: ClassVar[str] = "transfer"
+    capability: ClassVar[type] = Embedder
+    keys: ClassVar[tuple[str, ...]] = ("label", "domain")
+    headline: ClassVar[tuple[str, ...]] = ("macro_f1", "within_macro_f1", "macro_f1_drop", "domain_accuracy")
+
+    def refuses(self, model: type) -> str:
+        """Return why ``model`` cannot take part: no embedding, or one that would have seen the target's cells."""
+        if card(model).transductive:
+            return "it cannot place cells that it has not seen, so its embedding would have seen the target's cells"
+        return lacks(model, Embedder)
+
+    def check(self, cells: AnnData, *, dataset: str) -> None:
+        """Raise ``InvalidInputError`` unless the domains are source and target, and share two labels."""
+        check_keys(cells, keys=self.keys, dataset=dataset)
+        domain = cells.obs["domain"].astype(str)
+        labels = [set(cells.obs["label"][domain == name].dropna()) for name in _DOMAINS]
+        if set(domain) != set(_DOMAINS) or len(labels[0] & labels[1]) < 2:
+            raise InvalidInputError(
+                asked=f"{dataset} with two labels that are in the domains source and target",
+                found=f"domains {', '.join(sorted(set(domain)))}; common: {', '.join(sorted(labels[0] & labels[1]))}",
+                remedy="join two datasets: --dataset 'SOURCE->TARGET'",
+            )
+
+    def score(self, answers: Answers, cells: AnnData, *, seeds: Sequence[int]) -> Scored:
+        """Score the transfer over seeds; unlabelled cells are left out."""
+        labelled = cells.obs["label"].notna().to_numpy()
+        kept = cells.obs[labelled]
+        known = _Known(
+            labels=kept["label"].to_numpy().astype(str),
+            domain=kept["domain"].to_numpy().astype(str),
+            donors=kept["donor"].to_numpy().astype(str) if "donor" in kept else None,
+        )
+        of_target = known.labels[known.target]
+        splits = [
+            folds(of_target, donors=known.donors_of(known.target), n_folds=self.n_folds, seed=seed) for seed in seeds
+        ]
+        runs = [
+            self._run(answers, labelled, known=known, split=split, seed=seed)
+            for split, seed in zip(splits, seeds, strict=True)
+        ]
+        scores = _scores(known, runs, strata=splits[0].fold)
+        joined = dict(cells.uns.get("joined", {}))
+        return Scored(scores, _details(known, runs[0], split=splits[0]) | joined, _notes(known, splits[0], joined))
+
+    def _run(self, answers: Answers, labelled: NDArray[np.bool_], *, known: _Known, split: Split, seed: int) -> _Run:
+        seen = np.zeros(len(labelled), dtype=bool)
+        seen[np.flatnonzero(labelled)[~known.target]] = True
+        X = answers.embed(seed=seed, train=seen)[labelled]
+        source, target = ~known.target, known.target
+        fold = np.full(len(X), -1)
+        fold[target] = split.fold
+        tests = [target, *(fold == i for i in range(split.n_folds))]
+        trains = [source, *(target & ~test for test in tests[1:])]
+        # BLAS stays on one thread: two levels of threads on a few cores stall each other
+        with threadpool_limits(1):
+            found = Parallel(n_jobs=os.cpu_count(), prefer="threads")(
+                delayed(_predicted)(X, train, test, known=known, seed=seed)
+                for train, test in zip(trains, tests, strict=True)
+            )
+            domain = self._domain(X, known=known, seed=seed)
+        within = np.empty(len(X), dtype=known.labels.dtype)
+        for test, predicted in zip(tests[1:], found[1:], strict=True):
+            within[test] = predicted
+        centroid = small_probes.nearest(small_probes.centroid_similarity(X[source], known.labels[source], X[target]))
+        return _Run(transferred=found[0], centroid=centroid, within=within[target], domain=domain)
+
+    def _domain(self, X: NDArray[Any], *, known: _Known, seed: int) -> NDArray[np.str_]:
+        """Return the domain of each cell as predicted without its fold; folds have each label of each domain."""
+        strata = np.char.add(np.char.add(known.domain, "\0"), known.labels)
+        fold = folds(strata, n_folds=self.n_folds, seed=seed).fold
+        found = np.empty_like(known.domain)
+        for test in (fold == name for name in np.unique(fold)):
+            scaled = small_probes.standardised(X, by=~test)
+            fitted = small_probes.logistic_regression(scaled[~test], known.domain[~test], scaled[test])
+            found[test] = small_probes.nearest(fitted)
+        return found
+
+
+def _predicted(
+    X: NDArray[Any], train: NDArray[np.bool_], test: NDArray[np.bool_], *, known: _Known, seed: int
+) -> NDArray[np.str_]:
+    donors = known.donors_of(train)
+    return small_probes.nearest(
+        probes.logistic_regression(X[train], known.labels[train], X[test], donors=donors, seed=seed)
+    )
+
+
+def _scores(known: _Known, runs: list[_Run], *, strata: NDArray[np.int64]) -> dict[str, ScoreRecord]:
+    truth, classes = known.labels[known.target], np.unique(known.labels)
+    weights = resampling_weights(donors=known.donors_of(known.target), strata=strata)
+    rng = np.random.default_rng(0)
+    permuted = [runs[0].permuted(rng.permutation(len(truth))) for _ in range(_PERMUTATIONS)]
+
+    def recorded(metric: Metric[Any], of: Callable[[_Run], Statistic]) -> ScoreRecord:
+        def chance() -> float:
+            return float(np.mean([of(run).value() for run in permuted]))
+
+        return measure(metric, lambda: [of(run) for run in runs], weights=weights, chance=chance)
+
+    def by_label(metric: Metric[Any], predicted: Callable[[_Run], NDArray[np.str_]]) -> ScoreRecord:
+        return recorded(metric, lambda run: metric.statistic(truth, predicted(run), classes=classes))
+
+    def drop(run: _Run) -> Statistic:
+        return macro_f1_drop.statistic(truth, within=run.within, transferred=run.transferred, classes=classes)
+
+    def by_domain(run: _Run) -> Statistic:
+        return domain_accuracy.statistic(known.domain, predicted=run.domain, labels=known.labels)
+
+    everywhere = resampling_weights(donors=known.donors, strata=known.domain)
+    return {name: by_label(metric, predicted) for name, (metric, predicted) in _BY_LABEL.items()} | {
+        "macro_f1_drop": recorded(macro_f1_drop, drop),
+        "domain_accuracy": measure(domain_accuracy, lambda: [by_domain(run) for run in runs], weights=everywhere),
+    }
+
+
+def _details(known: _Known, run: _Run, *, split: Split) -> dict[str, Any]:
+    truth, classes = known.labels[known.target], np.unique(known.labels)
+    return {
+        "classes": classes.tolist(),
+        "cells": {name: int((known.domain == name).sum()) for name in _DOMAINS},
+        "confusion_matrix": classification.confusion_matrix(truth, run.transferred, classes=classes).tolist(),
+        "per_class": dict(classification.per_class(truth, run.transferred, classes=classes)),
+        "per_class_within": dict(classification.per_class(truth, run.within, classes=classes)),
+        "split": {"unit": split.unit, "n_folds": split.n_folds, "note": split.note},
+    }
+
+
+def _notes(known: _Known, split: Split, joined: Mapping[str, Any]) -> list[str]:
+    new = np.setdiff1d(known.labels[known.target], known.labels[~known.target])
+    unseen = [f"{label} is not in the source: its cells in the target count as errors" for label in new]
+    left_out = [
+        f"left out of the {domain}: " + ", ".join(f"{n} cells {label}" for label, n in labels.items())
+        for domain, labels in joined.get("left_out", {}).items()
+        if labels
+    ]
+    return [*filter(None, [split.note]), *unseen, *left_out]
