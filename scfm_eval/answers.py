@@ -133,8 +133,7 @@ class StoredAnswers:
         def make(model: Any) -> Made:
             with timing.phase("forward"):
                 made = fitting(model, lambda: model.reconstruct_layers(self.view[rows].copy()))
-            share = getattr(model, "loaded_share", None)
-            return [made.target, made.cell, made.layers], {"loaded_share": share}
+            return [made.target, made.cell, made.layers], {}
 
         return Reconstruction(*self._kept("reconstruct_layers", make, seed=seed, rows=_hash(rows)).arrays)
 
@@ -258,6 +257,7 @@ class StoredAnswers:
             "peak_memory_bytes": dict(peak),
             "n_parameters": getattr(model, "n_parameters", None),
             "weights_sha256": getattr(model, "weights_sha256", None),
+            "loaded_share": getattr(model, "loaded_share", None),
         }
         if learns:
             self.resident.free()

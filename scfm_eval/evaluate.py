@@ -105,7 +105,7 @@ def clock(
     checked(loaded.embed(few), few, name=name)
     answers = StoredAnswers(model, about, cells, seen, Store(), resident, folder)
     conditions = {key: resident.settings.get(key) for key in ("device", "precision")}
-    facts = {key: getattr(loaded, key, None) for key in ("n_parameters", "weights_sha256")}
+    facts = {key: getattr(loaded, key, None) for key in ("n_parameters", "weights_sha256", "loaded_share")}
     result = Result(
         task=task.name,
         parameters=_parameters(task),
@@ -141,6 +141,7 @@ def _model_record(answers: StoredAnswers, facts: dict[str, Any], *, seed: int) -
         trained_here=about.trained_here or about.transductive or learns_here(answers.model),
         weights_sha256=facts.get("weights_sha256"),
         n_parameters=facts.get("n_parameters"),
+        loaded_share=facts.get("loaded_share"),
         parameters=answers.parameters(seed),
         adapter_sha256=adapter_sha256(answers.model),
         saw_dataset_in_pretraining=_saw(about, answers.cells),

@@ -64,6 +64,7 @@ class ModelRecord(_Strict):
     trained_here: bool = Field(description="whether the method learned from this dataset")
     weights_sha256: str | None = None
     n_parameters: int | None = Field(default=None, description="number of parameters that were loaded")
+    loaded_share: float | None = Field(default=None, description="share of the checkpoint's tensors that were loaded")
     parameters: dict[str, Any] = Field(default_factory=dict, description="constructor arguments")
     adapter_sha256: str = ""
     saw_dataset_in_pretraining: bool | None = Field(default=None, description="null where it is not known")
