@@ -24,11 +24,30 @@ from scfm_eval.datasets.synthetic import synthetic_transfer as _transfer
 _SCPERTURB = "https://zenodo.org/records/13350497/files"
 _SCPERTURB_LICENCE = "CC BY 4.0 (scPerturb, 10.1038/s41592-023-02144-y)"
 _GENEPT_FOLDER = "https://drive.google.com/drive/folders/1LgFvJqWNq9BqHbuxB2tYf62kXs9KqL4t"
+_SIMULATED_TERMS = (
+    ("alpha", "CL:0000236"),
+    ("beta", "CL:0000623"),
+    ("gamma", "CL:0000576"),
+    ("delta", "CL:0000624"),
+    ("delta-like", "CL:0000625"),
+)
 
 pbmc68k_reduced = Dataset(
     name="pbmc68k_reduced",
     build=pbmc68k_reduced_with_counts,
     label_key="bulk_labels",
+    ontology_terms=(
+        ("CD14+ Monocyte", "CL:0001054"),
+        ("CD19+ B", "CL:0000236"),
+        ("CD34+", "CL:0008001"),
+        ("CD4+/CD25 T Reg", "CL:0000792"),
+        ("CD4+/CD45RA+/CD25- Naive T", "CL:0000895"),
+        ("CD4+/CD45RO+ Memory", "CL:0000897"),
+        ("CD56+ NK", "CL:0000623"),
+        ("CD8+ Cytotoxic T", "CL:0000794"),
+        ("CD8+/CD45RA+ Naive Cytotoxic", "CL:0000900"),
+        ("Dendritic", "CL:0000451"),
+    ),
     licence="CC BY 4.0 (10x Genomics)",
     citation="10.1038/ncomms14049",
     note="700 cells, 765 variable genes; in scanpy's wheel; labels by correlation with sorted cells of that study.",
@@ -39,9 +58,11 @@ synthetic_batches = Dataset(
     build=_batches,
     label_key="cell_type",
     batch_key="batch",
+    ontology_terms=_SIMULATED_TERMS,
     organism="simulated",
     licence="CC0",
-    note="Five simulated types in three simulated batches.",
+    note="Five simulated types in three simulated batches. The types stand for Cell Ontology terms by decree: delta "
+    "and delta-like are siblings.",
 )
 
 synthetic_perturbations = Dataset(
@@ -58,6 +79,7 @@ synthetic_transfer = Dataset(
     build=_transfer,
     label_key="cell_type",
     domain_key="domain",
+    ontology_terms=_SIMULATED_TERMS,
     organism="simulated",
     licence="CC0",
     note="The types of synthetic_batches, simulated in a source and in a target of another depth and chemistry.",
@@ -80,6 +102,16 @@ pbmc3k = Dataset(
     ),
     read=pbmc3k_with_labels,
     label_key="cell_type",
+    ontology_terms=(
+        ("CD4 T cells", "CL:0000624"),
+        ("CD14+ Monocytes", "CL:0001054"),
+        ("B cells", "CL:0000236"),
+        ("CD8 T cells", "CL:0000625"),
+        ("NK cells", "CL:0000623"),
+        ("FCGR3A+ Monocytes", "CL:0000875"),
+        ("Dendritic cells", "CL:0000451"),
+        ("Megakaryocytes", "CL:0000556"),
+    ),
     licence="CC BY 4.0 (10x Genomics)",
     citation="10.1038/ncomms14049",
     note="Labels are the clusters of scanpy's tutorial, matched by barcode: they are derived from the same matrix. "
@@ -92,6 +124,19 @@ hao_pbmc = Dataset(
     label_key="cell_type",
     batch_key="lane",
     citation="10.1016/j.cell.2021.04.048",
+    ontology_terms=(
+        ("B cells", "CL:0000236"),
+        ("ILC", "CL:0001065"),
+        ("Monocytes", "CL:0000576"),
+        ("NK cells", "CL:0000623"),
+        ("Plasma cells", "CL:0000786"),
+        ("Platelet", "CL:0000233"),
+        ("T cells CD4 conv", "CL:0000624"),
+        ("T cells CD8", "CL:0000625"),
+        ("Tregs", "CL:0000792"),
+        ("mDC", "CL:0000990"),
+        ("pDC", "CL:0000784"),
+    ),
     note="PBMC CITE-seq; cell types in cell_type, the sequencing lane in lane.",
 )
 

@@ -143,7 +143,7 @@ class Dataset:
     @property
     def keys(self) -> tuple[str, ...]:
         """Canonical keys that the dataset has, in the order of ``KEYS``."""
-        return tuple(self.columns)
+        return tuple(key for key in KEYS if key in self.columns or (key == "ontology" and self.ontology_terms))
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -181,6 +181,7 @@ class Dataset:
         self._check_gene_ids(cells)
         if self.ontology_terms:
             cells.obs["ontology"] = pd.Categorical(cells.obs["label"].astype(object).map(dict(self.ontology_terms)))
+            cells.obs = cells.obs[list(self.keys)]
         return cells
 
     def _source(self, *, offline: bool) -> AnnData:

@@ -72,11 +72,11 @@ def test_values_that_no_counts_lie_behind_are_refused():
 @pytest.mark.parametrize(
     ("name", "shape", "groups", "unlabelled"),
     [
-        ("pbmc3k", (2700, 32738), {"label": 8}, 62),
-        ("hao_pbmc", (1336, 11180), {"label": 11, "batch": 13}, 0),
-        ("pancreas", (3274, 33053), {"label": 9, "batch": 4, "donor": 20}, 0),
-        ("heart", (1000, 32583), {"label": 9, "donor": 1}, 0),
-        ("perturbseq_norman_mcfaline", (5959, 500), {"batch": 4, "perturbation": 34}, 0),
+        ("pbmc3k", (2700, 32738), {"label": 8, "ontology": 8}, 62),
+        ("hao_pbmc", (1336, 11180), {"label": 11, "batch": 13, "ontology": 11}, 0),
+        ("pancreas", (3274, 33053), {"label": 9, "batch": 4, "donor": 20, "age": 15, "ontology": 9}, 0),
+        ("heart", (1000, 32583), {"label": 9, "donor": 1, "ontology": 9}, 0),
+        ("perturbseq_norman_mcfaline", (5959, 500), {"perturbation": 34, "context": 4, "effect": 2}, 0),
     ],
 )
 def test_real_datasets_load(real_data, monkeypatch, name, shape, groups, unlabelled):
