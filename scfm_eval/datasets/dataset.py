@@ -16,7 +16,7 @@ from scfm_eval.datasets.download import RemoteFile, fetch
 from scfm_eval.datasets.genes import HALF, looks_ensembl
 from scfm_eval.datasets.keys import CONTROL, KEYS
 from scfm_eval.errors import InvalidInputError
-from scfm_eval.models.protocols import GeneIds
+from scfm_eval.models.protocols import Effect, GeneIds
 
 
 def read_h5ad(path: Path, *, backed: bool = False) -> AnnData:
@@ -82,6 +82,8 @@ class Dataset:
     context_key, effect_key
         Columns with the cell line of a perturbed cell, and with what was done to the gene (CRISPRa and activation, or
         CRISPRi, knock-down and knock-out).
+    effect
+        What was done to the genes, where it was the same in all cells and no column says so.
     phenotype_key, age_key, cancer_type_key
         Columns with further annotations of the donor.
     ontology_key, ontology_terms
@@ -118,6 +120,7 @@ class Dataset:
     perturbation_key: str | None = None
     context_key: str | None = None
     effect_key: str | None = None
+    effect: Effect | None = None
     phenotype_key: str | None = None
     age_key: str | None = None
     cancer_type_key: str | None = None
@@ -143,7 +146,12 @@ class Dataset:
     @property
     def keys(self) -> tuple[str, ...]:
         """Canonical keys that the dataset has, in the order of ``KEYS``."""
-        return tuple(key for key in KEYS if key in self.columns or (key == "ontology" and self.ontology_terms))
+        return tuple(key for key in KEYS if key in self.columns or key in self._stated)
+
+    @property
+    def _stated(self) -> tuple[str, ...]:
+        stated = {"effect": self.effect, "ontology": self.ontology_terms}
+        return tuple(key for key, value in stated.items() if value)
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -179,9 +187,11 @@ class Dataset:
             control=self.control,
         )
         self._check_gene_ids(cells)
+        if self.effect:
+            cells.obs["effect"] = pd.Categorical([self.effect] * cells.n_obs)
         if self.ontology_terms:
             cells.obs["ontology"] = pd.Categorical(cells.obs["label"].astype(object).map(dict(self.ontology_terms)))
-            cells.obs = cells.obs[list(self.keys)]
+        cells.obs = cells.obs[list(self.keys)]
         return cells
 
     def _source(self, *, offline: bool) -> AnnData:

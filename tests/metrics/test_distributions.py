@@ -1,0 +1,96 @@
+"""Energy distance and maximum mean discrepancy: golden values, no bias, and what a mean cannot see."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scfm_eval.errors import InvalidInputError
+from scfm_eval.metrics.distributions import e_distance, energy_distance, mmd, squared_mmd
+from scfm_eval.metrics.metric import UndefinedMetricError
+from tests.perturbation_golden import expected, golden
+
+DISTANCES = pytest.mark.parametrize("distance", [energy_distance, squared_mmd])
+RNG = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("against", ["pred", "control"])
+def test_reaches_the_golden_values(against):
+    data = golden()
+    energy, kernel = expected("energy_distance")["values"], expected("mmd")["values"]
+    for name in data.conditions:
+        other = data.predicted_cells[name] if against == "pred" else data.cells["non-targeting"]
+        known = energy[name][f"real_vs_{against}"]["euclidean_unbiased"]
+        assert energy_distance(data.cells[name], other) == pytest.approx(known, rel=1e-6)
+        known = kernel[name][f"real_vs_{against}"]["corrected"]["rbf_median_heuristic_unbiased"]
+        assert squared_mmd(data.cells[name], other) == pytest.approx(known, rel=1e-6)
+
+
+def test_halves_of_the_same_cells_reach_the_golden_value():
+    known = expected("energy_distance")["facts"]["two_random_halves_of_the_control_cells"]
+    control = golden().cells["non-targeting"]
+    half = np.isin(np.arange(len(control)), known["half_1_rows_of_control"])
+    found = energy_distance(control[half], control[~half])
+    assert found == pytest.approx(known["euclidean_unbiased"], rel=1e-6)
+
+
+def test_hand_worked():
+    # between: 0, 2, 1, 1 (mean 1); within: 1 and 2
+    assert energy_distance([[0.0], [1.0]], [[0.0], [2.0]]) == pytest.approx(2 * 1 - 1 - 2)
+    # squared distances 0, 4, 1, 1, 1, 4: median 1
+    kernel = [np.exp(-d) for d in (0, 4, 1, 1)]
+    assert squared_mmd([[0.0], [1.0]], [[0.0], [2.0]]) == pytest.approx(np.exp(-1) + np.exp(-4) - 2 * np.mean(kernel))
+
+
+@DISTANCES
+def test_samples_of_the_same_cells_are_at_zero_on_average(distance):
+    found = [distance(RNG.normal(size=(15, 5)), RNG.normal(size=(20, 5))) for _ in range(200)]
+    assert abs(np.mean(found)) < 4 * np.std(found) / np.sqrt(200)
+
+
+@DISTANCES
+def test_sees_more_than_the_mean(distance):
+    wide = RNG.normal(size=(80, 5)) * 3
+    narrow = RNG.normal(size=(80, 5))
+    assert distance(wide - wide.mean(axis=0), narrow - narrow.mean(axis=0)) > 0.05
+
+
+@DISTANCES
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 1000), shift=st.floats(-1e3, 1e3))
+def test_is_symmetric_and_moves_and_turns_with_the_cells(distance, seed, shift):
+    rng = np.random.default_rng(seed)
+    X, Y = rng.normal(size=(6, 4)), rng.normal(size=(9, 4)) + 1
+    turn, _ = np.linalg.qr(rng.normal(size=(4, 4)))
+    value = distance(X, Y)
+    assert distance(Y, X) == pytest.approx(value, abs=1e-9)
+    assert distance(rng.permutation(X) @ turn + shift, Y @ turn + shift) == pytest.approx(value, abs=1e-8)
+    if distance is squared_mmd:
+        assert distance(7 * X, 7 * Y) == pytest.approx(value, abs=1e-9)
+
+
+def test_means_over_conditions_name_their_cells():
+    X, Y = RNG.normal(size=(5, 3)), RNG.normal(size=(5, 3))
+    for metric, distance in ((e_distance, energy_distance), (mmd, squared_mmd)):
+        statistic = metric.statistic([(X, Y), (X, Y + 9)], conditions=np.array(["a", "b"]), predicted_cells="shifted")
+        assert statistic.how["predicted_cells"] == "shifted"
+        each = [distance(X, Y), distance(X, Y + 9)]
+        np.testing.assert_allclose(statistic.of_weights(np.array([[1.0, 0], [1, 1]])), [each[0], np.mean(each)])
+
+
+@DISTANCES
+def test_what_has_no_distance_is_refused(distance):
+    X = RNG.normal(size=(4, 3))
+    with pytest.raises(UndefinedMetricError, match="1 and 4 cells"):
+        distance(X[:1], X)
+    with pytest.raises(InvalidInputError, match="3 and 2 columns"):
+        distance(X, X[:, :2])
+    with pytest.raises(InvalidInputError, match="NaN"):
+        distance(X, X * np.nan)
+
+
+def test_equal_cells_have_no_kernel():
+    with pytest.raises(UndefinedMetricError, match="no width"):
+        squared_mmd(np.ones((3, 2)), np.ones((3, 2)))
