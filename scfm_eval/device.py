@@ -74,6 +74,8 @@ class Resident:
 
     def free(self) -> None:
         """Let go of the held model and of the device memory that it had."""
+        if self._held is None:
+            return
         self._held = None
         gc.collect()
         torch = sys.modules.get("torch")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pandas as pd
 from anndata import AnnData
@@ -28,11 +26,6 @@ def toy_cells(*, n_cells=90, seed=0):
     )
     var = pd.DataFrame(index=[f"GENE{i}" for i in range(N_GENES)])
     return AnnData(sparse.csr_matrix(rng.poisson(rate).astype(np.float32)), obs=obs, var=var)
-
-
-def given(embedding, **others):
-    """Return answers of a model whose embedding is known; ``others`` are more methods by name."""
-    return SimpleNamespace(embed=lambda **_: embedding, **others)
 
 
 MODELS = """

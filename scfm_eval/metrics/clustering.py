@@ -61,21 +61,11 @@ def nmi(clusters: ArrayLike, *, labels: ArrayLike) -> Statistic:
 def ari(clusters: ArrayLike, *, labels: ArrayLike) -> Statistic:
     """Rand index of clusters and labels, adjusted for chance: do they put the same pairs of cells together.
 
-    Parameters
-    ----------
-    clusters
-        Cluster of each cell ``(n_cells,)``.
-    labels
-        Cell type of each cell ``(n_cells,)``.
+    Parameters and errors as :data:`nmi`.
 
     Returns
     -------
     In [−0.5, 1]; 0 is chance. In a resample the copies of one cell form pairs too.
-
-    Raises
-    ------
-    UndefinedMetricError
-        There is one label only.
     """
     return _agreement(clusters, labels, of_counts=_ari_of_counts)
 
@@ -84,21 +74,11 @@ def ari(clusters: ArrayLike, *, labels: ArrayLike) -> Statistic:
 def ami(clusters: ArrayLike, *, labels: ArrayLike) -> Statistic:
     """Mutual information of clusters and labels, adjusted for chance, over the arithmetic mean of their entropies.
 
-    Parameters
-    ----------
-    clusters
-        Cluster of each cell ``(n_cells,)``.
-    labels
-        Cell type of each cell ``(n_cells,)``.
+    Parameters and errors as :data:`nmi`.
 
     Returns
     -------
     At most 1; 0 is chance, of partitions with the same sizes. Weights have to be whole numbers.
-
-    Raises
-    ------
-    UndefinedMetricError
-        There is one label only.
     """
     return _agreement(clusters, labels, of_counts=_ami_of_counts, average="arithmetic")
 

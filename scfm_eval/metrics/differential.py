@@ -147,14 +147,7 @@ def de_precision(
 ) -> Statistic:
     """Share of the N predicted differential genes that are among the N strongest true ones, mean over conditions.
 
-    Parameters
-    ----------
-    truth, predicted
-        Differential expression against the same control.
-    conditions
-        Names ``(n_conditions,)``.
-    ranked_by
-        What genes are ranked by, in words.
+    Parameters as :data:`de_overlap`.
 
     Returns
     -------

@@ -80,18 +80,7 @@ def e_distance(pairs: Iterable[Pair], *, conditions: NDArray[np.str_], predicted
 def mmd(pairs: Iterable[Pair], *, conditions: NDArray[np.str_], predicted_cells: str) -> Statistic:
     """Unbiased squared maximum mean discrepancy of true and predicted cells, mean over conditions; lower is better.
 
-    Parameters
-    ----------
-    pairs
-        True and predicted cells of each condition.
-    conditions
-        Names ``(n_conditions,)``.
-    predicted_cells
-        Where predicted cells come from, in words.
-
-    Returns
-    -------
-    0 for the true distribution, on average: without bias it falls below 0 by chance.
+    Parameters, and the value of the true distribution, as :data:`e_distance`.
     """
     values = np.array([squared_mmd(true, predicted) for true, predicted in pairs])
     how = {"kernel": "rbf, median heuristic on each pair of sets, U-statistic", "predicted_cells": predicted_cells}

@@ -157,24 +157,16 @@ def avg_bio(clusterings: Clusterings, *, X: ArrayLike, labels: ArrayLike) -> Sta
     """AvgBIO as published: mean of NMI, ARI and rescaled silhouette, at the resolution that the labels like best.
 
     The labels that it is scored by also choose the clustering, so it is optimistic as :data:`nmi_leiden_oracle` is.
+    Other parameters, and errors, as there.
 
     Parameters
     ----------
-    clusterings
-        Clusterings of all cells.
     X
         Embedding ``(n_cells, d)``, for the Euclidean silhouette.
-    labels
-        Cell type of each cell ``(n_cells,)``, which also choose the resolution.
 
     Returns
     -------
     At most 1; the resolution is in ``how``.
-
-    Raises
-    ------
-    UndefinedMetricError
-        There is one label only.
     """
     names = np.asarray(labels).astype(str)
     chosen = _best(clusterings, names, cells=np.arange(len(names)))

@@ -142,14 +142,7 @@ def lcad_symmetric(truth: ArrayLike, predicted: ArrayLike, *, lineages: Lineages
     """Mean over all cells of the edges from the true term to the predicted one over a lowest common ancestor.
 
     Too coarse and too fine cost alike, and a right cell costs 0. Of several lowest common ancestors the one with the
-    shortest way is taken.
-
-    Parameters
-    ----------
-    truth, predicted
-        Term of each cell ``(n_cells,)``.
-    lineages
-        Lineages of all these terms.
+    shortest way is taken. Parameters as :data:`lcad`.
 
     Returns
     -------
@@ -161,11 +154,7 @@ def lcad_symmetric(truth: ArrayLike, predicted: ArrayLike, *, lineages: Lineages
         Two terms have no common ancestor.
     """
     edges = _joined(lineages.between, *term_codes(truth, predicted, lineages=lineages))
-
-    def of_weights(weights: Floats) -> Floats:
-        return weighted_mean(weights, edges)
-
-    return Statistic(of_weights, n_cells=len(edges), how=how(lineages, mean="all cells"))
+    return mean_over_cells(edges, lineages=lineages)
 
 
 @metric(best=1.0, worst=0.0, source="10.1007/11766247_34")
@@ -174,12 +163,10 @@ def hierarchical_precision(
 ) -> Statistic:
     """Share of the predicted terms and their ancestors that are true ones or ancestors of these, summed over cells.
 
+    Other parameters as :data:`lcad`.
+
     Parameters
     ----------
-    truth, predicted
-        Term of each cell ``(n_cells,)``.
-    lineages
-        Lineages of all these terms.
     with_root
         Whether the root, which is right for every cell, counts as an ancestor.
 
@@ -192,11 +179,9 @@ def hierarchical_precision(
     UndefinedMetricError
         Nothing but the root is predicted, and it does not count.
     """
-    shared, of_truth, of_predicted = _ancestor_counts(truth, predicted, lineages, with_root=with_root)
-    del of_truth
-    if not of_predicted.any():
-        raise UndefinedMetricError("nothing but the root is predicted, and the root is left out")
-    return _ratio_statistic(shared, of_predicted, how(lineages, with_root=with_root, mean="sums over cells"))
+    shared, _, all_predicted = _ancestor_counts(truth, predicted, lineages, with_root=with_root)
+    without = "nothing but the root is predicted"
+    return _share(shared, all_predicted, lineages, with_root=with_root, without=without)
 
 
 @metric(best=1.0, worst=0.0, source="10.1007/11766247_34")
@@ -207,11 +192,8 @@ def hierarchical_recall(
 
     Parameters, range and errors as :func:`hierarchical_precision`, with true and predicted exchanged.
     """
-    shared, of_truth, of_predicted = _ancestor_counts(truth, predicted, lineages, with_root=with_root)
-    del of_predicted
-    if not of_truth.any():
-        raise UndefinedMetricError("no true term but the root, and the root is left out")
-    return _ratio_statistic(shared, of_truth, how(lineages, with_root=with_root, mean="sums over cells"))
+    shared, all_true, _ = _ancestor_counts(truth, predicted, lineages, with_root=with_root)
+    return _share(shared, all_true, lineages, with_root=with_root, without="no true term but the root")
 
 
 @metric(best=1.0, worst=0.0, source="10.1007/11766247_34")
@@ -223,17 +205,23 @@ def hierarchical_f1(
     Parameters, range and errors as :func:`hierarchical_precision`; labels at random give far more than 0, since all
     types have ancestors in common.
     """
-    shared, of_truth, of_predicted = _ancestor_counts(truth, predicted, lineages, with_root=with_root)
-    if not (of_truth + of_predicted).any():
-        raise UndefinedMetricError("no term but the root, and the root is left out")
-    return _ratio_statistic(
-        2 * shared, of_truth + of_predicted, how(lineages, with_root=with_root, mean="sums over cells")
-    )
+    shared, all_true, all_predicted = _ancestor_counts(truth, predicted, lineages, with_root=with_root)
+    whole = all_true + all_predicted
+    return _share(2 * shared, whole, lineages, with_root=with_root, without="no term but the root")
 
 
 def how(lineages: Lineages, **parameters: Any) -> dict[str, Any]:
     """Return what a report says of a value that was made from ``lineages``."""
     return made_with("scipy", ontology=lineages.ontology.release, n_types=len(lineages.types), **parameters)
+
+
+def mean_over_cells(values: Floats, *, lineages: Lineages) -> Statistic:
+    """Return the mean of the values ``(n_cells,)`` that pairs of true and predicted terms have in ``lineages``."""
+
+    def of_weights(weights: Floats) -> Floats:
+        return weighted_mean(weights, values)
+
+    return Statistic(of_weights, n_cells=len(values), how=how(lineages, mean="all cells"))
 
 
 def term_codes(truth: ArrayLike, predicted: ArrayLike, *, lineages: Lineages) -> tuple[Codes, Codes]:
@@ -273,8 +261,13 @@ def _ancestor_counts(
     return (sets @ sets.T)[true_codes, predicted_codes], sizes[true_codes], sizes[predicted_codes]
 
 
-def _ratio_statistic(numerator: Floats, denominator: Floats, made: dict[str, Any]) -> Statistic:
-    def of_weights(weights: Floats) -> Floats:
-        return ratio(weights @ numerator, weights @ denominator)
+def _share(part: Floats, whole: Floats, lineages: Lineages, *, with_root: bool, without: str) -> Statistic:
+    """Return the ratio of two sums over cells; ``without`` says what it means that the second is 0."""
+    if not whole.any():
+        raise UndefinedMetricError(f"{without}, and the root is left out")
 
-    return Statistic(of_weights, n_cells=len(numerator), how=made)
+    def of_weights(weights: Floats) -> Floats:
+        return ratio(weights @ part, weights @ whole)
+
+    made = how(lineages, with_root=with_root, mean="sums over cells")
+    return Statistic(of_weights, n_cells=len(part), how=made)

@@ -159,7 +159,7 @@ def centred_pearson(target: ArrayLike, predicted: ArrayLike, *, mean: ArrayLike)
 
     Returns
     -------
-    In [−1, 1]. A cell in which either side does not vary has none and is left out; ``how`` states how many there are.
+    As :data:`cell_pearson`.
 
     Raises
     ------

@@ -162,22 +162,11 @@ def rogi(trees: Trees, *, labels: ArrayLike) -> Statistic:
 def rogi_xd(trees: Trees, *, labels: ArrayLike) -> Statistic:
     """Roughness index that compares embeddings of different width: ROGI-XD of "is of this type", averaged over types.
 
-    Parameters
-    ----------
-    trees
-        Trees of the embedding of the cells.
-    labels
-        Cell type of each cell ``(n_cells,)``.
+    Parameters, errors and resamples as :data:`rogi`.
 
     Returns
     -------
     In [0, 1], lower is smoother. Types that are perfectly apart are above 0 too: they merge with each other in the end.
-    A type that has none or all of the cells of a resample leaves its mean.
-
-    Raises
-    ------
-    UndefinedMetricError
-        There is one label only, or all cells lie at one place.
     """
     return _over_types(trees, labels, of_roughness=lambda found: found[1])
 

@@ -7,8 +7,8 @@ from numpy.typing import ArrayLike
 
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.metrics.metric import Statistic, metric
-from scfm_eval.metrics.ontology import Lineages, how, term_codes
-from scfm_eval.metrics.weighted import Floats, ratio, weighted_mean
+from scfm_eval.metrics.ontology import Lineages, mean_over_cells, term_codes
+from scfm_eval.metrics.weighted import Floats, ratio
 from scfm_eval.ontology import Ontology
 
 WANG_IS_A = 0.8
@@ -56,12 +56,10 @@ def intrinsic_information(ontology: Ontology) -> Floats:
 def resnik(truth: ArrayLike, predicted: ArrayLike, *, lineages: Lineages, information: ArrayLike) -> Statistic:
     """Mean over cells of the information content of the most informative ancestor that both terms have.
 
+    Other parameters as :data:`~scfm_eval.metrics.ontology.lcad`.
+
     Parameters
     ----------
-    truth, predicted
-        Term of each cell ``(n_cells,)``.
-    lineages
-        Lineages of all these terms.
     information
         Information content of each term of the ontology ``(n_terms,)``, in nats.
 
@@ -70,7 +68,7 @@ def resnik(truth: ArrayLike, predicted: ArrayLike, *, lineages: Lineages, inform
     At least 0, in nats; with right predictions it is the mean information content of the cells, which ``how`` states.
     """
     shared, own = _shared_and_own(lineages, information)
-    made = _mean_over_cells(shared, truth, predicted, lineages)
+    made = _mean_of_pairs(shared, truth, predicted, lineages)
     made.how["of right predictions"] = float(own[lineages.codes(truth)].mean())
     return made
 
@@ -84,7 +82,7 @@ def lin(truth: ArrayLike, predicted: ArrayLike, *, lineages: Lineages, informati
     """
     shared, own = _shared_and_own(lineages, information)
     total = own[:, None] + own[None]
-    return _mean_over_cells(np.where(total > 0, ratio(2 * shared, total), 1.0), truth, predicted, lineages)
+    return _mean_of_pairs(np.where(total > 0, ratio(2 * shared, total), 1.0), truth, predicted, lineages)
 
 
 @metric(best=1.0, worst=0.0, source="10.48550/arXiv.cmp-lg/9709008")
@@ -95,7 +93,7 @@ def jiang_conrath(truth: ArrayLike, predicted: ArrayLike, *, lineages: Lineages,
     """
     shared, own = _shared_and_own(lineages, information)
     distance = np.maximum(own[:, None] + own[None] - 2 * shared, 0.0)
-    return _mean_over_cells(1 / (1 + distance), truth, predicted, lineages)
+    return _mean_of_pairs(1 / (1 + distance), truth, predicted, lineages)
 
 
 @metric(best=1.0, worst=0.0, source="10.1093/bioinformatics/btm087")
@@ -107,7 +105,7 @@ def wang(truth: ArrayLike, predicted: ArrayLike, *, lineages: Lineages) -> Stati
     meaning = WANG_IS_A**lineages.up
     common = meaning @ lineages.ancestors.T.astype(np.float64)
     whole = meaning.sum(axis=1)
-    return _mean_over_cells((common + common.T) / (whole[:, None] + whole[None]), truth, predicted, lineages)
+    return _mean_of_pairs((common + common.T) / (whole[:, None] + whole[None]), truth, predicted, lineages)
 
 
 def _shared_and_own(lineages: Lineages, information: ArrayLike) -> tuple[Floats, Floats]:
@@ -125,11 +123,5 @@ def _shared_and_own(lineages: Lineages, information: ArrayLike) -> tuple[Floats,
     return np.where(common, content, 0.0).max(axis=2), given[rows]
 
 
-def _mean_over_cells(table: Floats, truth: ArrayLike, predicted: ArrayLike, lineages: Lineages) -> Statistic:
-    true_codes, predicted_codes = term_codes(truth, predicted, lineages=lineages)
-    values = table[true_codes, predicted_codes]
-
-    def of_weights(weights: Floats) -> Floats:
-        return weighted_mean(weights, values)
-
-    return Statistic(of_weights, n_cells=len(values), how=how(lineages, mean="all cells"))
+def _mean_of_pairs(table: Floats, truth: ArrayLike, predicted: ArrayLike, lineages: Lineages) -> Statistic:
+    return mean_over_cells(table[term_codes(truth, predicted, lineages=lineages)], lineages=lineages)

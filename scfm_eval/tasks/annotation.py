@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 from anndata import AnnData
-from joblib import Parallel, delayed
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from scfm_eval.datasets.keys import check_keys
-from scfm_eval.datasets.splits import Split, folds
+from scfm_eval.datasets.splits import Split
 from scfm_eval.metrics import classification
 from scfm_eval.metrics.metric import Metric, Statistic
-from scfm_eval.models.protocols import Embedder, card
+from scfm_eval.models.protocols import Embedder
 from scfm_eval.results import ScoreRecord, measure
 from scfm_eval.tasks import probes
+from scfm_eval.tasks.labelled import Labelled, has_seen_cells, split_details
+from scfm_eval.tasks.out_of_fold import out_of_fold
 from scfm_eval.tasks.task import Answers, Scored, lacks, resampling_weights
 
 _PROBES: dict[str, probes.Probe] = {
@@ -42,6 +41,10 @@ class _Predictions:
 
     labels: NDArray[np.str_]
     probabilities: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, probabilities: NDArray[np.float64], classes: NDArray[np.str_]) -> _Predictions:
+        return cls(classes[probabilities.argmax(axis=1)], probabilities)
 
     def permuted(self, order: NDArray[np.intp]) -> _Predictions:
         return _Predictions(self.labels[order], self.probabilities[order])
@@ -69,9 +72,7 @@ class Annotation:
 
     def refuses(self, model: type) -> str:
         """Return why ``model`` cannot take part: no embedding, or one that would have seen the test cells."""
-        if card(model).transductive:
-            return "it cannot place cells that it has not seen, so its embedding would have seen the test cells"
-        return lacks(model, Embedder)
+        return has_seen_cells(model) or lacks(model, Embedder)
 
     def check(self, cells: AnnData, *, dataset: str) -> None:
         """Raise ``InvalidInputError`` for one label only, or for a class with one cell."""
@@ -79,63 +80,21 @@ class Annotation:
 
     def score(self, answers: Answers, cells: AnnData, *, seeds: Sequence[int]) -> Scored:
         """Fit and score the probes over folds and seeds; unlabelled cells are left out."""
-        labelled = cells.obs["label"].notna().to_numpy()
-        labels = cells.obs["label"].to_numpy()[labelled].astype(str)
-        donors = cells.obs["donor"].to_numpy()[labelled].astype(str) if "donor" in cells.obs else None
-        splits = [folds(labels, donors=donors, n_folds=self.n_folds, seed=seed) for seed in seeds]
-        runs = [
-            self._predict(answers, labelled, labels=labels, donors=donors, split=split, seed=seed)
+        known = Labelled.of(cells)
+        labels, classes = known.labels, np.unique(known.labels)
+        splits = known.splits(n_folds=self.n_folds, seeds=seeds)
+        by_seed = [
+            out_of_fold(answers, known, probes=_PROBES, split=split, seed=seed)
             for split, seed in zip(splits, seeds, strict=True)
         ]
-        weights = resampling_weights(donors=donors, strata=splits[0].fold)
-        classes = np.unique(labels)
+        runs = {prefix: [_Predictions.of(run[prefix], classes) for run in by_seed] for prefix in _PROBES}
+        weights = resampling_weights(donors=known.donors, strata=splits[0].fold)
         scores: dict[str, ScoreRecord] = {}
-        for prefix in _PROBES:
-            scores |= _scores(prefix, labels, [run[prefix] for run in runs], classes=classes, weights=weights)
+        for prefix, of_probe in runs.items():
+            scores |= _scores(prefix, labels, of_probe, classes=classes, weights=weights)
         return Scored(
-            scores, _details(labels, runs[0][""], classes=classes, split=splits[0]), _notes(splits[0], labels)
+            scores, _details(labels, runs[""][0], classes=classes, split=splits[0]), _notes(splits[0], labels)
         )
-
-    def _predict(
-        self,
-        answers: Answers,
-        labelled: NDArray[np.bool_],
-        *,
-        labels: NDArray[np.str_],
-        donors: NDArray[np.str_] | None,
-        split: Split,
-        seed: int,
-    ) -> dict[str, _Predictions]:
-        jobs = []
-        for fold in range(split.n_folds):
-            train = split.fold != fold
-            seen = np.zeros(len(labelled), dtype=bool)
-            seen[np.flatnonzero(labelled)[train]] = True
-            embedding = answers.embed(seed=seed, train=seen)[labelled]
-            group = None if donors is None else donors[train]
-            jobs += [(prefix, fold, embedding[train], labels[train], embedding[~train], group) for prefix in _PROBES]
-        # BLAS and XGBoost stay on one thread each: two levels of threads on a few cores stall each other
-        with threadpool_limits(1):
-            answered = Parallel(n_jobs=os.cpu_count(), prefer="threads")(
-                delayed(_PROBES[prefix])(train_x, train_y, test_x, donors=group, seed=seed)
-                for prefix, _, train_x, train_y, test_x, group in jobs
-            )
-        return _gathered(answered, jobs, labels=labels, split=split)
-
-
-def _gathered(
-    answered: list[tuple[NDArray[np.str_], NDArray[np.float64]]],
-    jobs: list[tuple[Any, ...]],
-    *,
-    labels: NDArray[np.str_],
-    split: Split,
-) -> dict[str, _Predictions]:
-    classes = np.unique(labels)
-    found = {prefix: np.zeros((len(labels), len(classes))) for prefix in _PROBES}
-    for (prefix, fold, *_), (known, probabilities) in zip(jobs, answered, strict=True):
-        rows = np.flatnonzero(split.fold == fold)
-        found[prefix][np.ix_(rows, np.searchsorted(classes, known))] = probabilities
-    return {prefix: _Predictions(classes[values.argmax(axis=1)], values) for prefix, values in found.items()}
 
 
 def _scores(
@@ -171,7 +130,7 @@ def _details(labels: NDArray[np.str_], run: _Predictions, *, classes: NDArray[np
         "classes": classes.tolist(),
         "confusion_matrix": classification.confusion_matrix(labels, run.labels, classes=classes).tolist(),
         "per_class": dict(classification.per_class(labels, run.labels, classes=classes)),
-        "split": {"unit": split.unit, "n_folds": split.n_folds, "note": split.note},
+        "split": split_details(split),
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -22,8 +22,9 @@ from scfm_eval.metrics.neighbors import nearest_neighbors
 from scfm_eval.models.protocols import Embedder
 from scfm_eval.results import ScoreRecord, measure
 from scfm_eval.tasks import ages
+from scfm_eval.tasks.labelled import Labelled, has_seen_labels
 from scfm_eval.tasks.probes import logistic_regression
-from scfm_eval.tasks.task import Answers, Scored, lacks, learns_labels, resampling_weights
+from scfm_eval.tasks.task import Answers, Scored, lacks, resampling_weights
 
 ANNOTATIONS = ("label", "phenotype", "age", "cancer_type")
 """Keys that clusters are compared with, as far as a dataset declares them."""
@@ -33,20 +34,17 @@ _PERMUTATIONS = 20
 
 
 @dataclass(frozen=True, eq=False)
-class _Annotated:
-    """The cells that have a value of one annotation."""
+class _Annotated(Labelled):
+    """The cells that have a value of one annotation, which is their label; of ages, with the edges of the quarters."""
 
-    rows: NDArray[np.intp]
-    values: NDArray[np.str_]
-    donors: NDArray[np.str_] | None
     edges: list[float] | None = None
 
     def weights(self) -> NDArray[np.int16]:
-        return resampling_weights(donors=self.donors, strata=np.zeros(len(self.rows), dtype=np.int64))
+        return resampling_weights(donors=self.donors, strata=np.zeros(len(self.labels), dtype=np.int64))
 
     def shuffled(self) -> list[NDArray[np.str_]]:
         rng = np.random.default_rng(0)
-        return [rng.permutation(self.values) for _ in range(_PERMUTATIONS)]
+        return [rng.permutation(self.labels) for _ in range(_PERMUTATIONS)]
 
 
 @dataclass(frozen=True)
@@ -71,9 +69,7 @@ class Clustering:
 
     def refuses(self, model: type) -> str:
         """Return why ``model`` cannot take part: no embedding, or one that has seen the labels it is scored by."""
-        if learns_labels(model):
-            return "it learns from labels, and the labels of all cells are what this task scores"
-        return lacks(model, Embedder)
+        return has_seen_labels(model) or lacks(model, Embedder)
 
     def check(self, cells: AnnData, *, dataset: str) -> None:
         """Raise ``InvalidInputError`` for one label only, a class with one cell, or an age that is no number."""
@@ -101,18 +97,16 @@ class Clustering:
 
 
 def _annotated(cells: AnnData, key: str) -> _Annotated:
-    rows = np.flatnonzero(cells.obs[key].notna())
-    values = cells.obs[key].to_numpy()[rows].astype(str)
-    donors = cells.obs["donor"].to_numpy()[rows].astype(str) if "donor" in cells.obs else None
+    kept = _Annotated.of(cells, key=key)
     if key != "age":
-        return _Annotated(rows, values, donors)
-    groups, edges = ages.quartiles(ages.years(values))
-    return _Annotated(rows, groups, donors, edges)
+        return kept
+    groups, edges = ages.quartiles(ages.years(kept.labels))
+    return replace(kept, labels=groups, edges=edges)
 
 
 def _table(embeddings: dict[int, NDArray[np.float32]], kept: _Annotated) -> dict[str, ScoreRecord]:
-    spaces = {seed: unit_length(X[kept.rows]) for seed, X in embeddings.items()}
-    k = len(np.unique(kept.values))
+    spaces = {seed: unit_length(X[kept.among_all]) for seed, X in embeddings.items()}
+    k = len(np.unique(kept.labels))
     clusters = [kmeans_clusters(X, n_clusters=k, seed=seed) for seed, X in spaces.items()]
     given: dict[Metric[Any], list[NDArray[Any]]] = {
         ari: clusters,
@@ -124,7 +118,7 @@ def _table(embeddings: dict[int, NDArray[np.float32]], kept: _Annotated) -> dict
     return {
         metric.name: measure(
             metric,
-            lambda metric=metric, inputs=inputs: [metric.statistic(x, labels=kept.values) for x in inputs],  # type: ignore[misc]
+            lambda metric=metric, inputs=inputs: [metric.statistic(x, labels=kept.labels) for x in inputs],  # type: ignore[misc]
             weights=weights,
             chance=_mean_over(shuffled, lambda names, metric=metric, x=inputs[0]: metric(x, labels=names)),  # type: ignore[misc]
         )
@@ -133,7 +127,8 @@ def _table(embeddings: dict[int, NDArray[np.float32]], kept: _Annotated) -> dict
 
 
 def _leiden(embeddings: dict[int, NDArray[np.float32]], kept: _Annotated) -> dict[str, ScoreRecord]:
-    spaces = [(X[kept.rows], _clusterings(X[kept.rows], seed=seed), seed) for seed, X in embeddings.items()]
+    of_cells = {seed: X[kept.among_all] for seed, X in embeddings.items()}
+    spaces = [(X, _clusterings(X, seed=seed), seed) for seed, X in of_cells.items()]
 
     def in_halves(space: tuple[NDArray[np.float32], Clusterings, int], labels: NDArray[np.str_]) -> Statistic:
         half = folds(labels, n_folds=2, seed=space[2]).fold == 0
@@ -150,7 +145,7 @@ def _leiden(embeddings: dict[int, NDArray[np.float32]], kept: _Annotated) -> dic
     return {
         metric.name: measure(
             metric,
-            lambda build=build: [build(space, kept.values) for space in spaces],  # type: ignore[misc]
+            lambda build=build: [build(space, kept.labels) for space in spaces],  # type: ignore[misc]
             weights=weights,
             chance=_mean_over(orders[metric], lambda names, build=build: build(spaces[0], names).value()),  # type: ignore[misc]
         )
@@ -182,10 +177,10 @@ class _Probed:
 
     @cached_property
     def predictions(self) -> list[NDArray[np.str_]]:
-        return [self._predicted(X[self.kept.rows], seed=seed) for seed, X in self.embeddings.items()]
+        return [self._predicted(X[self.kept.among_all], seed=seed) for seed, X in self.embeddings.items()]
 
     def _predicted(self, X: NDArray[np.float32], *, seed: int) -> NDArray[np.str_]:
-        values = self.kept.values
+        values = self.kept.labels
         split = folds(values, donors=self.donors, n_folds=_FOLDS, seed=seed)
         found = values.copy()
         for fold in range(split.n_folds):
@@ -203,7 +198,7 @@ class _Probed:
 
 
 def _phenotypes(embeddings: dict[int, NDArray[np.float32]], kept: _Annotated) -> dict[str, ScoreRecord]:
-    weights, shuffled, classes = kept.weights(), kept.shuffled(), np.unique(kept.values)
+    weights, shuffled, classes = kept.weights(), kept.shuffled(), np.unique(kept.labels)
     probed = {"phenotype_accuracy": _Probed(embeddings, kept, donors=None)}
     if kept.donors is not None:
         probed["phenotype_accuracy_unseen_donors"] = _Probed(embeddings, kept, donors=kept.donors)
@@ -211,7 +206,7 @@ def _phenotypes(embeddings: dict[int, NDArray[np.float32]], kept: _Annotated) ->
         name: measure(
             accuracy,
             lambda probe=probe: [  # type: ignore[misc]
-                accuracy.statistic(kept.values, found, classes=classes) for found in probe.predictions
+                accuracy.statistic(kept.labels, found, classes=classes) for found in probe.predictions
             ],
             weights=weights,
             chance=_mean_over(
@@ -228,11 +223,11 @@ def _mean_over(shuffled: list[NDArray[np.str_]], value: Callable[[NDArray[np.str
 
 
 def _about(kept: _Annotated) -> dict[str, Any]:
-    names, sizes = np.unique(kept.values, return_counts=True)
+    names, sizes = np.unique(kept.labels, return_counts=True)
     about: dict[str, Any] = {"cells": dict(zip(names.tolist(), sizes.tolist(), strict=True))}
     return about if kept.edges is None else about | {"edges": kept.edges}
 
 
 def _notes(annotated: dict[str, _Annotated], cells: AnnData) -> list[str]:
-    missing = {key: cells.n_obs - len(kept.rows) for key, kept in annotated.items()}
+    missing = {key: cells.n_obs - len(kept.labels) for key, kept in annotated.items()}
     return [f"{n} cells have no {key}, and were left out of its scores" for key, n in missing.items() if n]

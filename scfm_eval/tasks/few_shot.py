@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from scfm_eval.datasets.keys import check_keys
-from scfm_eval.datasets.splits import Split, folds
+from scfm_eval.datasets.splits import Split
 from scfm_eval.metrics.classification import macro_f1
 from scfm_eval.metrics.metric import Statistic, UndefinedMetricError
-from scfm_eval.models.protocols import Embedder, card
+from scfm_eval.models.protocols import Embedder
 from scfm_eval.results import ScoreRecord, measure
 from scfm_eval.tasks import small_probes
+from scfm_eval.tasks.labelled import Labelled, has_seen_cells, split_details
 from scfm_eval.tasks.task import Answers, Scored, lacks, learns_labels, resampling_weights
 
 SHOTS = (1, 5, 10, 50)
@@ -60,11 +61,8 @@ class FewShot:
 
     def refuses(self, model: type) -> str:
         """Return why ``model`` cannot take part: no embedding, or one that has seen test cells or all labels."""
-        if card(model).transductive:
-            return "it cannot place cells that it has not seen, so its embedding would have seen the test cells"
-        if learns_labels(model):
-            return "it learns from the labels of all training cells, and here a few of each class are known"
-        return lacks(model, Embedder)
+        learns = "it learns from the labels of all training cells, and here a few of each class are known"
+        return has_seen_cells(model) or (learns if learns_labels(model) else "") or lacks(model, Embedder)
 
     def check(self, cells: AnnData, *, dataset: str) -> None:
         """Raise ``InvalidInputError`` for one label only, or for a class with one cell."""
@@ -72,26 +70,22 @@ class FewShot:
 
     def score(self, answers: Answers, cells: AnnData, *, seeds: Sequence[int]) -> Scored:
         """Score both probes by the number of known cells; unlabelled cells are left out."""
-        labelled = cells.obs["label"].notna().to_numpy()
-        labels = cells.obs["label"].to_numpy()[labelled].astype(str)
-        donors = cells.obs["donor"].to_numpy()[labelled].astype(str) if "donor" in cells.obs else None
-        splits = [folds(labels, donors=donors, n_folds=self.n_folds, seed=seed) for seed in seeds]
+        known = Labelled.of(cells)
+        splits = known.splits(n_folds=self.n_folds, seeds=seeds)
         runs = [
-            self._predict(answers, labelled, labels=labels, split=split, seed=seed)
-            for split, seed in zip(splits, seeds, strict=True)
+            self._predict(answers, known, split=split, seed=seed) for split, seed in zip(splits, seeds, strict=True)
         ]
-        weights = resampling_weights(donors=donors, strata=splits[0].fold)
-        known = _known(labels, splits)
+        weights = resampling_weights(donors=known.donors, strata=splits[0].fold)
+        labels, sizes = known.labels, _known_sizes(known.labels, splits)
         scores = {
-            f"{prefix}macro_f1_{k}": _score(labels, [run[prefix, k] for run in runs], k=k, known=known, weights=weights)
+            f"{prefix}macro_f1_{k}": _score(labels, [run[prefix, k] for run in runs], k=k, sizes=sizes, weights=weights)
             for prefix in _PREFIXES
             for k in SHOTS
         }
-        return Scored(scores, _details(labels, runs[0], split=splits[0]), _notes(splits[0], known))
+        return Scored(scores, _details(labels, runs[0], split=splits[0]), _notes(splits[0], sizes))
 
-    def _predict(
-        self, answers: Answers, labelled: NDArray[np.bool_], *, labels: NDArray[np.str_], split: Split, seed: int
-    ) -> _Predictions:
+    def _predict(self, answers: Answers, known: Labelled, *, split: Split, seed: int) -> _Predictions:
+        labels = known.labels
         found: _Predictions = {
             (prefix, k): np.empty((self.n_draws, len(labels)), dtype=labels.dtype)
             for prefix in _PREFIXES
@@ -99,19 +93,16 @@ class FewShot:
         }
         for fold in range(split.n_folds):
             train, test = split.fold != fold, split.fold == fold
-            seen = np.zeros(len(labelled), dtype=bool)
-            seen[np.flatnonzero(labelled)[train]] = True
-            plain = answers.embed(seed=seed, train=seen)[labelled]
+            plain = known.embedded(answers, seed=seed, train=train)
             scaled = small_probes.standardised(plain, by=train)
             for draw in range(self.n_draws):
                 rank = _ranks(labels, train, rng=np.random.default_rng([seed, fold, draw]))
                 for k in SHOTS:
                     few = (rank >= 0) & (rank < k)
-                    known = labels[few]
                     with threadpool_limits(1):
-                        fitted = small_probes.logistic_regression(scaled[few], known, scaled[test])
+                        fitted = small_probes.logistic_regression(scaled[few], labels[few], scaled[test])
                     found["", k][draw, test] = small_probes.nearest(fitted)
-                    centroids = small_probes.centroid_similarity(plain[few], known, plain[test])
+                    centroids = small_probes.centroid_similarity(plain[few], labels[few], plain[test])
                     found["centroid_", k][draw, test] = small_probes.nearest(centroids)
         return found
 
@@ -126,7 +117,7 @@ def _ranks(labels: NDArray[np.str_], train: NDArray[np.bool_], *, rng: np.random
     return rank
 
 
-def _known(labels: NDArray[np.str_], splits: list[Split]) -> dict[str, int]:
+def _known_sizes(labels: NDArray[np.str_], splits: list[Split]) -> dict[str, int]:
     """Return how many cells each class has outside the fold in which it has most."""
     return {
         str(name): min(
@@ -141,15 +132,15 @@ def _score(
     runs: list[NDArray[np.str_]],
     *,
     k: int,
-    known: dict[str, int],
+    sizes: dict[str, int],
     weights: NDArray[Any],
 ) -> ScoreRecord:
     rng = np.random.default_rng(0)
     orders = [rng.permutation(len(labels)) for _ in range(_PERMUTATIONS)]
 
     def statistics() -> list[Statistic]:
-        if max(known.values()) < k:
-            raise UndefinedMetricError(f"no class has {k} training cells; the largest has {max(known.values())}")
+        if max(sizes.values()) < k:
+            raise UndefinedMetricError(f"no class has {k} training cells; the largest has {max(sizes.values())}")
         return [_over_draws(labels, run) for run in runs]
 
     def chance() -> float:
@@ -181,12 +172,12 @@ def _details(labels: NDArray[np.str_], run: _Predictions, *, split: Split) -> di
         "classes": classes.tolist(),
         "curve": curve,
         "penalty": small_probes.PENALTY,
-        "split": {"unit": split.unit, "n_folds": split.n_folds, "note": split.note},
+        "split": split_details(split),
     }
 
 
-def _notes(split: Split, known: dict[str, int]) -> list[str]:
-    few = {name: n for name, n in known.items() if n < max(SHOTS)}
+def _notes(split: Split, sizes: dict[str, int]) -> list[str]:
+    few = {name: n for name, n in sizes.items() if n < max(SHOTS)}
     said = ", ".join(f"{name} {n}" for name, n in few.items())
     return [
         *filter(None, [split.note]),

@@ -19,7 +19,8 @@ from scfm_eval.metrics.metric import Metric, Statistic, UndefinedMetricError
 from scfm_eval.metrics.neighbors import Neighbors, nearest_neighbors
 from scfm_eval.models.protocols import Embedder
 from scfm_eval.results import ScoreRecord, combine, measure
-from scfm_eval.tasks.task import Answers, Scored, lacks, learns_labels, resampling_weights
+from scfm_eval.tasks.labelled import Labelled, has_seen_labels
+from scfm_eval.tasks.task import Answers, Scored, lacks, resampling_weights
 
 BIO = ("isolated_labels", "nmi", "ari", "silhouette_label", "clisi")
 """Members of the bio-conservation mean."""
@@ -131,9 +132,7 @@ class BatchIntegration:
 
     def refuses(self, model: type) -> str:
         """Return why ``model`` cannot take part: no embedding, or one that has seen the labels it is scored by."""
-        if learns_labels(model):
-            return "it learns from labels, and the labels of all cells are what this task scores"
-        return lacks(model, Embedder)
+        return has_seen_labels(model) or lacks(model, Embedder)
 
     def check(self, cells: AnnData, *, dataset: str) -> None:
         """Raise ``InvalidInputError`` for one label or one batch only, or for a class with one cell."""
@@ -141,16 +140,14 @@ class BatchIntegration:
 
     def score(self, answers: Answers, cells: AnnData, *, seeds: Sequence[int]) -> Scored:
         """Score the panel over seeds; unlabelled cells are left out."""
-        labelled = cells.obs["label"].notna().to_numpy()
-        kept = cells[labelled]
-        labels, batch = (kept.obs[key].to_numpy().astype(str) for key in ("label", "batch"))
+        known = Labelled.of(cells)
+        labels, batch, kept = known.labels, known.values(cells, "batch"), cells[known.among_all]
         before = _components(kept, n_components=self.n_components)
         own = _OwnSpace(kept, batch, self.n_components)
-        spaces = [_Space(answers.embed(seed=seed)[labelled], labels, batch, before, own, seed) for seed in seeds]
+        spaces = [_Space(known.embedded(answers, seed=seed), labels, batch, before, own, seed) for seed in seeds]
         order = np.random.default_rng(0).permutation(len(labels))
         permuted = _Space(spaces[0].X[order], labels, batch, before, own, seeds[0])
-        donors = kept.obs["donor"].to_numpy().astype(str) if "donor" in kept.obs else None
-        weights = resampling_weights(donors=donors, strata=batch)
+        weights = resampling_weights(donors=known.donors, strata=batch)
         scores = {
             name: measure(
                 metric,
@@ -160,7 +157,7 @@ class BatchIntegration:
             )
             for name, (metric, build) in _PANEL.items()
         }
-        return Scored(scores | _totals(scores), notes=_notes(cells, labelled))
+        return Scored(scores | _totals(scores), notes=known.notes())
 
 
 def _components(cells: AnnData, *, n_components: int) -> NDArray[np.float32]:
@@ -177,8 +174,3 @@ def _totals(scores: dict[str, ScoreRecord]) -> dict[str, ScoreRecord]:
         name: combine(scores, weights=weights, source=_SOURCE, how={"weights": weights})
         for name, weights in sums.items()
     }
-
-
-def _notes(cells: AnnData, labelled: NDArray[np.bool_]) -> list[str]:
-    left_out = cells.n_obs - int(labelled.sum())
-    return [f"{left_out} unlabelled cells were left out"] if left_out else []

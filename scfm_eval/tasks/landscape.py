@@ -18,7 +18,8 @@ from scfm_eval.metrics.metric import Metric, Statistic
 from scfm_eval.metrics.rogi import Trees, rogi, rogi_xd
 from scfm_eval.models.protocols import Embedder
 from scfm_eval.results import Result, measure
-from scfm_eval.tasks.task import Answers, Scored, lacks, learns_labels
+from scfm_eval.tasks.labelled import Labelled, has_seen_labels
+from scfm_eval.tasks.task import Answers, Scored, lacks
 
 _METRICS: tuple[Metric[Any], ...] = (rogi, rogi_xd)
 _PERMUTATIONS = 20
@@ -59,9 +60,7 @@ class Landscape:
 
     def refuses(self, model: type) -> str:
         """Return why ``model`` cannot take part: no embedding, or one that has seen the labels it is scored by."""
-        if learns_labels(model):
-            return "it learns from labels, and the labels of all cells are what this task scores"
-        return lacks(model, Embedder)
+        return has_seen_labels(model) or lacks(model, Embedder)
 
     def check(self, cells: AnnData, *, dataset: str) -> None:
         """Raise ``InvalidInputError`` for one label only, or for a class with one cell."""
@@ -69,13 +68,12 @@ class Landscape:
 
     def score(self, answers: Answers, cells: AnnData, *, seeds: Sequence[int]) -> Scored:
         """Score roughness over seeds and subsamples; unlabelled cells are left out."""
-        labelled = cells.obs["label"].notna().to_numpy()
-        labels = cells.obs["label"].to_numpy()[labelled].astype(str)
-        donors = cells.obs["donor"].to_numpy()[labelled].astype(str) if "donor" in cells.obs else None
+        known = Labelled.of(cells)
+        labels = known.labels
         samples = self._samples(labels)
-        embeddings = [answers.embed(seed=seed)[labelled] for seed in seeds]
+        embeddings = [known.embedded(answers, seed=seed) for seed in seeds]
         grown = [(rows, Trees(X[rows])) for X in embeddings for rows in samples]
-        halves, unit = self._halves(labels, donors=donors)
+        halves, unit = self._halves(labels, donors=known.donors)
         rng = np.random.default_rng(0)
         rows, trees = grown[0]
         shuffled = [rng.permutation(labels[rows]) for _ in range(_PERMUTATIONS)]
@@ -89,7 +87,7 @@ class Landscape:
             for metric in _METRICS
         }
         details = {"cells_per_sample": len(rows), "n_samples": len(samples), "halves_of": unit}
-        return Scored(scores, details, _notes(labelled, rows))
+        return Scored(scores, details, _notes(known, rows))
 
     def _samples(self, labels: NDArray[np.str_]) -> list[NDArray[np.intp]]:
         if len(labels) <= self.max_cells:
@@ -155,9 +153,8 @@ def _places(groups: NDArray[Any], keys: NDArray[np.float64]) -> tuple[NDArray[np
     return place, sizes[codes]
 
 
-def _notes(labelled: NDArray[np.bool_], rows: NDArray[np.intp]) -> list[str]:
-    n_labelled = int(labelled.sum())
-    notes = [f"{len(labelled) - n_labelled} unlabelled cells were left out"] if n_labelled < len(labelled) else []
+def _notes(known: Labelled, rows: NDArray[np.intp]) -> list[str]:
+    n_labelled, notes = len(known.labels), known.notes()
     if len(rows) < n_labelled:
         notes.append(f"each sample holds {len(rows)} of {n_labelled} cells, of each label its share")
     return notes

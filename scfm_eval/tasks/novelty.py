@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from scfm_eval.datasets.keys import check_keys
-from scfm_eval.datasets.splits import Split, folds
+from scfm_eval.datasets.splits import Split
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.metrics.metric import Statistic
 from scfm_eval.metrics.novelty import auroc, novelty_auroc
-from scfm_eval.models.protocols import Embedder, card
+from scfm_eval.models.protocols import Embedder
 from scfm_eval.results import measure
 from scfm_eval.tasks import probes, small_probes
+from scfm_eval.tasks.labelled import Labelled, has_seen_cells, split_details
 from scfm_eval.tasks.task import Answers, Scored, lacks, resampling_weights
 
 _SCORES = ("novelty_auroc", "distance_auroc")
@@ -58,9 +59,7 @@ class NovelTypes:
 
     def refuses(self, model: type) -> str:
         """Return why ``model`` cannot take part: no embedding, or one that would have seen the held-out type."""
-        if card(model).transductive:
-            return "it cannot place cells that it has not seen, so its embedding would have seen the held-out type"
-        return lacks(model, Embedder)
+        return has_seen_cells(model, scored="the held-out type") or lacks(model, Embedder)
 
     def check(self, cells: AnnData, *, dataset: str) -> None:
         """Raise ``InvalidInputError`` for fewer than three labels, or for one with a single cell."""
@@ -75,15 +74,11 @@ class NovelTypes:
 
     def score(self, answers: Answers, cells: AnnData, *, seeds: Sequence[int]) -> Scored:
         """Score the novelty of every type that has at least two test cells; unlabelled cells are left out."""
-        labelled = cells.obs["label"].notna().to_numpy()
-        labels = cells.obs["label"].to_numpy()[labelled].astype(str)
-        donors = cells.obs["donor"].to_numpy()[labelled].astype(str) if "donor" in cells.obs else None
-        splits = [folds(labels, donors=donors, n_folds=self.n_folds, seed=seed) for seed in seeds]
-        runs = [
-            _run(answers, labelled, labels=labels, donors=donors, split=split, seed=seed)
-            for split, seed in zip(splits, seeds, strict=True)
-        ]
-        weights = resampling_weights(donors=donors, strata=splits[0].fold)
+        known = Labelled.of(cells)
+        labels = known.labels
+        splits = known.splits(n_folds=self.n_folds, seeds=seeds)
+        runs = [_run(answers, known, split=split, seed=seed) for split, seed in zip(splits, seeds, strict=True)]
+        weights = resampling_weights(donors=known.donors, strata=splits[0].fold)
 
         def statistics(name: str) -> list[Statistic]:
             return [novelty_auroc.statistic(run.novelty[name], labels=labels, held_out=run.held_out) for run in runs]
@@ -95,26 +90,16 @@ class NovelTypes:
         return Scored(scores, _details(labels, runs[0], split=splits[0]), _notes(labels, runs[0], split=splits[0]))
 
 
-def _run(
-    answers: Answers,
-    labelled: NDArray[np.bool_],
-    *,
-    labels: NDArray[np.str_],
-    donors: NDArray[np.str_] | None,
-    split: Split,
-    seed: int,
-) -> _Run:
-    test = split.fold == 0
+def _run(answers: Answers, known: Labelled, *, split: Split, seed: int) -> _Run:
+    labels, test = known.labels, split.fold == 0
     held_out = _held_out(labels, test)
     novelty = {name: np.full((len(held_out), len(labels)), np.nan) for name in _SCORES}
     for row, name in enumerate(held_out):
         train = ~test & (labels != name)
-        seen = np.zeros(len(labelled), dtype=bool)
-        seen[np.flatnonzero(labelled)[train]] = True
-        X = answers.embed(seed=seed, train=seen)[labelled]
+        X = known.embedded(answers, seed=seed, train=train)
         # a test cell of a type that no training cell has is as new as those of the held-out one
         scored = test & ((labels == name) | np.isin(labels, labels[train]))
-        group = None if donors is None else donors[train]
+        group = known.donors_of(train)
         with threadpool_limits(1):
             _, shares = probes.logistic_regression(X[train], labels[train], X[scored], donors=group, seed=seed)
         novelty["novelty_auroc"][row, scored] = 1 - shares.max(axis=1)
@@ -141,7 +126,7 @@ def _details(labels: NDArray[np.str_], run: _Run, *, split: Split) -> dict[str, 
         | {score: _auroc_of_type(run.novelty[score][row], labels == name) for score in _SCORES}
         for row, name in enumerate(run.held_out)
     }
-    return {"per_type": per_type, "split": {"unit": split.unit, "n_folds": split.n_folds, "note": split.note}}
+    return {"per_type": per_type, "split": split_details(split)}
 
 
 def _auroc_of_type(novelty: NDArray[np.float64], novel: NDArray[np.bool_]) -> float:

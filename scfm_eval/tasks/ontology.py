@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,17 +9,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 from anndata import AnnData
-from joblib import Parallel, delayed
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from scfm_eval.datasets.keys import check_keys
-from scfm_eval.datasets.splits import Split, folds
+from scfm_eval.datasets.splits import Split
 from scfm_eval.errors import InvalidInputError
-from scfm_eval.models.protocols import Embedder, card
+from scfm_eval.models.protocols import Embedder
 from scfm_eval.ontology import LabelMap, Ontology, load_ontology, map_labels
-from scfm_eval.tasks import probes
+from scfm_eval.tasks.labelled import Labelled, has_seen_cells, split_details
 from scfm_eval.tasks.ontology_scores import Called, Geometry, call_scores, geometry_scores
+from scfm_eval.tasks.out_of_fold import out_of_fold
+from scfm_eval.tasks.probes import logistic_regression
 from scfm_eval.tasks.task import Answers, Scored, lacks, resampling_weights
 
 _FEWEST_TERMS = 3
@@ -55,9 +54,7 @@ class OntologyConsistency:
 
     def refuses(self, model: type) -> str:
         """Return why ``model`` cannot take part: no embedding, or one that would have seen the test cells."""
-        if card(model).transductive:
-            return "it cannot place cells that it has not seen, so its embedding would have seen the test cells"
-        return lacks(model, Embedder)
+        return has_seen_cells(model) or lacks(model, Embedder)
 
     def check(self, cells: AnnData, *, dataset: str) -> None:
         """Raise ``InvalidInputError`` for a bad ontology, or when labels have fewer than three terms."""
@@ -69,25 +66,27 @@ class OntologyConsistency:
         """Score predictions and embedding over seeds; unlabelled cells are left out."""
         ontology = load_ontology(self.ontology)
         mapping = _mapped(cells, ontology)
-        labelled = cells.obs["label"].notna().to_numpy()
-        labels = cells.obs["label"].to_numpy()[labelled].astype(str)
-        donors = cells.obs["donor"].to_numpy()[labelled].astype(str) if "donor" in cells.obs else None
-        splits = [folds(labels, donors=donors, n_folds=self.n_folds, seed=seed) for seed in seeds]
-        predicted = [
-            _predicted(answers, labelled, labels=labels, donors=donors, split=split, seed=seed)
+        known = Labelled.of(cells)
+        labels, classes = known.labels, np.unique(known.labels)
+        splits = known.splits(n_folds=self.n_folds, seeds=seeds)
+        shares = [
+            out_of_fold(answers, known, probes={"": logistic_regression}, split=split, seed=seed)[""]
             for split, seed in zip(splits, seeds, strict=True)
         ]
+        predicted = [classes[run.argmax(axis=1)] for run in shares]
         has_term = np.isin(labels, list(mapping.terms))
         called = Called.of(labels[has_term], [run[has_term] for run in predicted], mapping=mapping, ontology=ontology)
-        weights = resampling_weights(donors=donors, strata=splits[0].fold)[:, has_term]
-        geometry = Geometry(answers, cells[labelled], labelled, tuple(seeds), mapping=mapping, ontology=ontology)
+        weights = resampling_weights(donors=known.donors, strata=splits[0].fold)[:, has_term]
+        geometry = Geometry(
+            answers, cells[known.among_all], known.among_all, tuple(seeds), mapping=mapping, ontology=ontology
+        )
         scores = call_scores(called, weights=weights) | geometry_scores(geometry)
         to_root = int((~np.isin(predicted[0][has_term], list(mapping.terms))).sum())
         details = _details(labels, mapping, ontology, split=splits[0]) | {"predicted_without_term": to_root}
         details["nulls"] = {
             name: {key: record.how[key] for key in _NULLS if key in record.how} for name, record in scores.items()
         }
-        notes = _setup_notes(cells, splits[0], labelled) + _term_notes(labels, mapping, ontology, to_root=to_root)
+        notes = _setup_notes(cells, splits[0], known) + _term_notes(labels, mapping, ontology, to_root=to_root)
         return Scored(scores, details, notes)
 
 
@@ -131,35 +130,6 @@ def _check_mapped(mapping: LabelMap, ontology: Ontology, *, dataset: str) -> Non
     )
 
 
-def _predicted(
-    answers: Answers,
-    labelled: NDArray[np.bool_],
-    *,
-    labels: NDArray[np.str_],
-    donors: NDArray[np.str_] | None,
-    split: Split,
-    seed: int,
-) -> NDArray[np.str_]:
-    """Return the label that the probe gives each labelled cell after it was fitted without the cell's fold."""
-    jobs = []
-    for fold in range(split.n_folds):
-        train = split.fold != fold
-        seen = np.zeros(len(labelled), dtype=bool)
-        seen[np.flatnonzero(labelled)[train]] = True
-        embedding = answers.embed(seed=seed, train=seen)[labelled]
-        jobs.append((embedding[train], labels[train], embedding[~train], None if donors is None else donors[train]))
-    # BLAS stays on one thread: two levels of threads on a few cores stall each other
-    with threadpool_limits(1):
-        found = Parallel(n_jobs=os.cpu_count(), prefer="threads")(
-            delayed(probes.logistic_regression)(train_x, train_y, test_x, donors=group, seed=seed)
-            for train_x, train_y, test_x, group in jobs
-        )
-    predicted = np.empty_like(labels)
-    for fold, (classes, probabilities) in enumerate(found):
-        predicted[split.fold == fold] = classes[probabilities.argmax(axis=1)]
-    return predicted
-
-
 def _details(labels: NDArray[np.str_], mapping: LabelMap, ontology: Ontology, *, split: Split) -> dict[str, Any]:
     return {
         "ontology": ontology.release,
@@ -169,7 +139,7 @@ def _details(labels: NDArray[np.str_], mapping: LabelMap, ontology: Ontology, *,
         },
         "n_types": len(set(mapping.terms.values())),
         "unmapped": _unmapped(labels, mapping),
-        "split": {"unit": split.unit, "n_folds": split.n_folds, "note": split.note},
+        "split": split_details(split),
     }
 
 
@@ -177,10 +147,8 @@ def _unmapped(labels: NDArray[np.str_], mapping: LabelMap) -> dict[str, int]:
     return {label: int((labels == label).sum()) for label in mapping.unmapped}
 
 
-def _setup_notes(cells: AnnData, split: Split, labelled: NDArray[np.bool_]) -> list[str]:
-    notes = [split.note] if split.note else []
-    if not labelled.all():
-        notes.append(f"{int((~labelled).sum())} unlabelled cells were left out")
+def _setup_notes(cells: AnnData, split: Split, known: Labelled) -> list[str]:
+    notes = [*filter(None, [split.note]), *known.notes()]
     if "batch" not in cells.obs:
         notes.append("without batches, scgraph compares with the principal components of all cells at once")
     return notes

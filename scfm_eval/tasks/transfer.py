@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from anndata import AnnData
@@ -19,29 +19,30 @@ from scfm_eval.errors import InvalidInputError
 from scfm_eval.metrics import classification
 from scfm_eval.metrics.metric import Metric, Statistic
 from scfm_eval.metrics.transfer import domain_accuracy, macro_f1_drop
-from scfm_eval.models.protocols import Embedder, card
+from scfm_eval.models.protocols import Embedder
 from scfm_eval.results import ScoreRecord, measure
 from scfm_eval.tasks import probes, small_probes
+from scfm_eval.tasks.labelled import Labelled, has_seen_cells, split_details
 from scfm_eval.tasks.task import Answers, Scored, lacks, resampling_weights
 
 _DOMAINS = ("source", "target")
 _PERMUTATIONS = 20
 
 
-@dataclass(frozen=True)
-class _Known:
-    """What the task knows of the labelled cells, ``(n_cells,)`` each."""
+@dataclass(frozen=True, eq=False)
+class _Known(Labelled):
+    """The labelled cells with the domain of each."""
 
-    labels: NDArray[np.str_]
     domain: NDArray[np.str_]
-    donors: NDArray[np.str_] | None
+
+    @classmethod
+    def of(cls, cells: AnnData, *, key: str = "label") -> Self:
+        known = Labelled.of(cells, key=key)
+        return cls(known.among_all, known.labels, known.donors, known.values(cells, "domain"))
 
     @property
     def target(self) -> NDArray[np.bool_]:
         return np.asarray(self.domain == "target")
-
-    def donors_of(self, rows: NDArray[np.bool_]) -> NDArray[np.str_] | None:
-        return None if self.donors is None else self.donors[rows]
 
 
 @dataclass(frozen=True)
@@ -92,9 +93,7 @@ class Transfer:
 
     def refuses(self, model: type) -> str:
         """Return why ``model`` cannot take part: no embedding, or one that would have seen the target's cells."""
-        if card(model).transductive:
-            return "it cannot place cells that it has not seen, so its embedding would have seen the target's cells"
-        return lacks(model, Embedder)
+        return has_seen_cells(model, scored="the target's cells") or lacks(model, Embedder)
 
     def check(self, cells: AnnData, *, dataset: str) -> None:
         """Raise ``InvalidInputError`` unless the domains are source and target, and share two labels."""
@@ -110,30 +109,19 @@ class Transfer:
 
     def score(self, answers: Answers, cells: AnnData, *, seeds: Sequence[int]) -> Scored:
         """Score the transfer over seeds; unlabelled cells are left out."""
-        labelled = cells.obs["label"].notna().to_numpy()
-        kept = cells.obs[labelled]
-        known = _Known(
-            labels=kept["label"].to_numpy().astype(str),
-            domain=kept["domain"].to_numpy().astype(str),
-            donors=kept["donor"].to_numpy().astype(str) if "donor" in kept else None,
-        )
+        known = _Known.of(cells)
         of_target = known.labels[known.target]
         splits = [
             folds(of_target, donors=known.donors_of(known.target), n_folds=self.n_folds, seed=seed) for seed in seeds
         ]
-        runs = [
-            self._run(answers, labelled, known=known, split=split, seed=seed)
-            for split, seed in zip(splits, seeds, strict=True)
-        ]
+        runs = [self._run(answers, known, split=split, seed=seed) for split, seed in zip(splits, seeds, strict=True)]
         scores = _scores(known, runs, strata=splits[0].fold)
         joined = dict(cells.uns.get("joined", {}))
         return Scored(scores, _details(known, runs[0], split=splits[0]) | joined, _notes(known, splits[0], joined))
 
-    def _run(self, answers: Answers, labelled: NDArray[np.bool_], *, known: _Known, split: Split, seed: int) -> _Run:
-        seen = np.zeros(len(labelled), dtype=bool)
-        seen[np.flatnonzero(labelled)[~known.target]] = True
-        X = answers.embed(seed=seed, train=seen)[labelled]
+    def _run(self, answers: Answers, known: _Known, *, split: Split, seed: int) -> _Run:
         source, target = ~known.target, known.target
+        X = known.embedded(answers, seed=seed, train=source)
         fold = np.full(len(X), -1)
         fold[target] = split.fold
         tests = [target, *(fold == i for i in range(split.n_folds))]
@@ -208,7 +196,7 @@ def _details(known: _Known, run: _Run, *, split: Split) -> dict[str, Any]:
         "confusion_matrix": classification.confusion_matrix(truth, run.transferred, classes=classes).tolist(),
         "per_class": dict(classification.per_class(truth, run.transferred, classes=classes)),
         "per_class_within": dict(classification.per_class(truth, run.within, classes=classes)),
-        "split": {"unit": split.unit, "n_folds": split.n_folds, "note": split.note},
+        "split": split_details(split),
     }
 
 

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
-from anndata import AnnData
-from scipy import sparse
 
 from scfm_eval.tasks import probes
 from scfm_eval.tasks.annotation import Annotation
-from tests.toys import given
+from tests.tasks.given import Given, cells_with
 
 RNG = np.random.default_rng(0)
 
 
-def labelled(n_cells, *, donors=None, labels=None):
-    labels = np.array(["a", "b", "c"])[np.arange(n_cells) % 3] if labels is None else labels
-    obs = pd.DataFrame({"label": pd.Categorical(labels)}, index=[f"c{i}" for i in range(n_cells)])
-    if donors is not None:
-        obs["donor"] = pd.Categorical(donors)
-    return AnnData(sparse.csr_matrix(np.ones((n_cells, 2), dtype=np.float32)), obs=obs)
+def labelled(n_cells, **keys):
+    return cells_with(**({"label": np.array(["a", "b", "c"])[np.arange(n_cells) % 3]} | keys))
 
 
 def one_hot(cells):
@@ -35,7 +28,7 @@ def _few_trees(monkeypatch):
 
 
 def score(cells, embedding, **known):
-    return Annotation(**known).score(given(embedding), cells, seeds=[0])
+    return Annotation(**known).score(Given(embedding), cells, seeds=[0])
 
 
 def test_labels_themselves_reach_the_best():
@@ -56,7 +49,7 @@ def test_noise_lands_on_chance():
 
 def test_donors_are_split_and_drawn_whole():
     donors = np.repeat([f"d{i}" for i in range(10)], 12)
-    cells = labelled(120, donors=donors)
+    cells = labelled(120, donor=donors)
     shifted = one_hot(cells) + RNG.normal(scale=1.0, size=(10, 3)).repeat(12, axis=0)
     found = score(cells, shifted.astype(np.float32))
     assert found.details["split"]["unit"] == "donor"
@@ -70,7 +63,7 @@ def test_a_class_without_training_cells_counts_as_zero_and_is_named():
     donors = np.repeat(["d0", "d1", "d2", "d3"], 15)
     labels = np.tile(np.array(["a", "b", "b"], dtype="U10"), 20)
     labels[:3] = "only in d0"
-    cells = labelled(60, donors=donors, labels=labels)
+    cells = labelled(60, donor=donors, label=labels)
     found = score(cells, one_hot(cells), n_folds=4)
     assert found.details["per_class"]["only in d0"]["f1"] == 0.0
     assert any("only in d0 has no training cell" in note for note in found.notes)

@@ -9,7 +9,7 @@ from anndata import AnnData
 from scipy import sparse
 
 from scfm_eval.tasks.integration import BATCH, BIO, BatchIntegration
-from tests.toys import given
+from tests.tasks.given import Given
 
 N = 240
 RNG = np.random.default_rng(0)
@@ -30,7 +30,7 @@ def cells():
 
 
 def scores(cells, embedding):
-    return BatchIntegration(n_components=10).score(given(embedding.astype(np.float32)), cells, seeds=[0]).scores
+    return BatchIntegration(n_components=10).score(Given(embedding), cells, seeds=[0]).scores
 
 
 @pytest.fixture(scope="module")

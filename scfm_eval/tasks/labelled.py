@@ -1,0 +1,85 @@
+"""The labelled cells of a dataset, which a task learns from and scores, and models that have seen too much of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from anndata import AnnData
+from numpy.typing import NDArray
+
+from scfm_eval.datasets.splits import Split, folds
+from scfm_eval.models.protocols import card
+from scfm_eval.tasks.task import Answers, learns_labels
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """The cells that have a label.
+
+    Parameters
+    ----------
+    among_all
+        Which of all cells have a label, ``(n_cells,)``.
+    labels
+        Their labels ``(n_labelled,)``.
+    donors
+        Their donors ``(n_labelled,)``; ``None`` where the dataset declares none.
+    """
+
+    among_all: NDArray[np.bool_]
+    labels: NDArray[np.str_]
+    donors: NDArray[np.str_] | None
+
+    @classmethod
+    def of(cls, cells: AnnData, *, key: str = "label") -> Self:
+        """Return the cells that have a value of ``key``."""
+        among_all = cells.obs[key].notna().to_numpy()
+        donors = cells.obs["donor"].to_numpy()[among_all].astype(str) if "donor" in cells.obs else None
+        return cls(among_all, cells.obs[key].to_numpy()[among_all].astype(str), donors)
+
+    def donors_of(self, rows: NDArray[np.bool_]) -> NDArray[np.str_] | None:
+        """Return the donors of some of the labelled cells."""
+        return None if self.donors is None else self.donors[rows]
+
+    def values(self, cells: AnnData, key: str) -> NDArray[np.str_]:
+        """Return another key of the same cells, ``(n_labelled,)``."""
+        return cells.obs[key].to_numpy()[self.among_all].astype(str)  # type: ignore[no-any-return]
+
+    def splits(self, *, n_folds: int, seeds: Sequence[int]) -> list[Split]:
+        """Return stratified folds for each seed, donors whole."""
+        return [folds(self.labels, donors=self.donors, n_folds=n_folds, seed=seed) for seed in seeds]
+
+    def embedded(self, answers: Answers, *, seed: int, train: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
+        """Return ``(n_labelled, d)``; what learns from cells learns from those in ``train`` ``(n_labelled,)`` only."""
+        if train is None:
+            return answers.embed(seed=seed)[self.among_all]
+        seen = np.zeros(len(self.among_all), dtype=bool)
+        seen[np.flatnonzero(self.among_all)[train]] = True
+        return answers.embed(seed=seed, train=seen)[self.among_all]
+
+    def notes(self) -> list[str]:
+        """Return how many cells have no label, in words; nothing where all have one."""
+        left_out = int((~self.among_all).sum())
+        return [f"{left_out} unlabelled cells were left out"] if left_out else []
+
+
+def split_details(split: Split) -> dict[str, Any]:
+    """Return what a report says of a split."""
+    return {"unit": split.unit, "n_folds": split.n_folds, "note": split.note}
+
+
+def has_seen_cells(model: type, *, scored: str = "the test cells") -> str:
+    """Return why the embedding of ``model`` would have learned from what is scored; empty when it need not have."""
+    if card(model).transductive:
+        return f"it cannot place cells that it has not seen, so its embedding would have seen {scored}"
+    return ""
+
+
+def has_seen_labels(model: type) -> str:
+    """Return why ``model`` cannot be scored by the labels of all cells; empty when it needs none itself."""
+    return (
+        "it learns from labels, and the labels of all cells are what this task scores" if learns_labels(model) else ""
+    )
