@@ -238,12 +238,15 @@ class Run:
         return [(index, dataset) for index, dataset in chosen if needed <= set(dataset.keys)]
 
     def _is_claimed(self, name: str, task: Task, rivals: set[str]) -> bool:
+        from scfm_eval.models.protocols import missing_methods
+
         # nothing is compared with itself, and baselines with each other, or out of place, only on request
         if name in rivals:
             return False
-        if name not in self.asked and self.card(name).role == "baseline" and task.refuses(self.models[name]):
+        model, is_baseline = self.models[name], self.card(name).role == "baseline"
+        if is_baseline and name not in self.asked and (missing_methods(model, task.capability) or task.refuses(model)):
             return False
-        among_baselines = self.card(name).role == "baseline" and any(self.card(r).role == "baseline" for r in rivals)
+        among_baselines = is_baseline and any(self.card(r).role == "baseline" for r in rivals)
         return name in self.asked or not among_baselines
 
     def _parameter(self, task: Task, name: str, dataset: Dataset, index: int) -> Any:

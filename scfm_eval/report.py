@@ -47,21 +47,32 @@ class Verdict(_Strict):
     comparisons: list[ComparisonRecord] = Field(default_factory=list)
 
 
+class SeedsTest(_Strict):
+    """Whether two models differ over seeds: signed-rank test; q is p corrected over all pairs of the report."""
+
+    p: float | None
+    q: float | None
+    reason: str = Field(default="", description="why p is undefined")
+
+
+class SplitTest(SeedsTest):
+    """Whether two models differ on the test cells of one split: McNemar's test."""
+
+    seed: int
+    n_cells: int = Field(description="test cells")
+    only_left: int = Field(description="test cells that only the left model has right")
+    only_right: int
+
+
 class PairedTest(_Strict):
-    """Whether two models differ on the same test cells; q is p corrected over all pairs of the report."""
+    """Whether two models of one task differ, split by split and over seeds."""
 
     task: str
     dataset: str
     left: str
     right: str
-    n_cells: int = Field(description="test cells of the first seed")
-    only_left: int = Field(description="test cells that only the left model has right")
-    only_right: int
-    mcnemar_p: float | None
-    mcnemar_q: float | None
-    wilcoxon_p: float | None = Field(description="signed-rank test over seeds")
-    wilcoxon_q: float | None
-    reasons: dict[str, str] = Field(default_factory=dict, description="why a test is undefined")
+    splits: list[SplitTest]
+    seeds: SeedsTest
 
 
 class LandscapeCheck(_Strict):

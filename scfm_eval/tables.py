@@ -8,7 +8,7 @@ from io import StringIO
 from rich.console import Console
 from rich.table import Table
 
-from scfm_eval.report import LandscapeCheck, PairedTest, Report
+from scfm_eval.report import LandscapeCheck, PairedTest, Report, SplitTest
 from scfm_eval.results import Result
 
 _ROLES = ("model", "baseline", "control")
@@ -63,12 +63,20 @@ def _table(results: list[Result], *, every_score: bool) -> Table:
 
 def _tests(tests: list[PairedTest]) -> Table:
     names = [f"{test.left} and {test.right}, {test.dataset}" for test in tests]
-    heads = ["test cells", "only the first right", "only the second right", "McNemar q", "Wilcoxon q over seeds"]
-    rows = [
-        [str(test.n_cells), str(test.only_left), str(test.only_right), _p(test.mcnemar_q), _p(test.wilcoxon_q)]
-        for test in tests
+    heads = [
+        "split",
+        "test cells",
+        "only the first right",
+        "only the second right",
+        "McNemar q",
+        "Wilcoxon q over seeds",
     ]
-    return _filled(f"{tests[0].task}: pairs of models, corrected over all pairs", names, heads=heads, rows=rows)
+    rows = [[*_split(test.splits[0]), _p(test.seeds.q)] for test in tests]
+    return _filled("pairs of models, corrected over all pairs; first split", names, heads=heads, rows=rows)
+
+
+def _split(test: SplitTest) -> list[str]:
+    return [str(test.seed), str(test.n_cells), str(test.only_left), str(test.only_right), _p(test.q)]
 
 
 def _landscape(found: LandscapeCheck) -> str:

@@ -1,9 +1,10 @@
-"""Cells of many lengths through a transformer: batches of like length, rows back in order."""
+"""What adapters of transformers share: cells of many lengths in batches, rows back in order, vectors of genes."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,30 @@ def gene_places(cells: AnnData) -> tuple[list[str], NDArray[np.int64]]:
     """Return the names of the genes of a view, sorted, and the place of each column ``(n_columns,)`` among them."""
     genes, place = np.unique(np.asarray(cells.var_names, dtype=str), return_inverse=True)
     return genes.tolist(), place
+
+
+def require_known(genes: Sequence[str], *, token: NDArray[np.int64], model: str) -> None:
+    """Raise ``InvalidInputError`` for genes whose ``token`` ``(n_genes,)`` is −1: a model cannot perturb these."""
+    unknown = [gene for gene, number in zip(genes, token, strict=True) if number < 0]
+    if unknown:
+        raise InvalidInputError(
+            asked=f"a perturbation of {len(genes)} genes in the input of {model}",
+            found=f"{len(unknown)} genes that it does not know: {', '.join(unknown[:5])}",
+            remedy="leave these genes out, or check that they are in the model's namespace",
+        )
+
+
+def gene_rows(table: NDArray[np.float32], *, token: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return the row of ``table`` ``(n_tokens, d)`` of each token ``(n_genes,)``; NaN where the token is −1."""
+    return np.where(token[:, None] >= 0, table[token], np.float32(np.nan))
+
+
+def random_gene_rows(genes: Sequence[str], *, width: int, seed: int) -> NDArray[np.float32]:
+    """Return standard normal rows ``(n_genes, width)`` that only the seed and the name of each gene determine."""
+    content = [f"{seed} {gene}".encode() for gene in genes]
+    seeds = [np.frombuffer(hashlib.sha256(text).digest(), dtype=np.uint32) for text in content]
+    rows = [np.random.default_rng(own).standard_normal(width, dtype=np.float32) for own in seeds]
+    return np.array(rows, dtype=np.float32).reshape(len(genes), width)
 
 
 def refuse_unread(n_genes: NDArray[np.integer], *, names: Sequence[str]) -> None:
@@ -93,13 +118,7 @@ def padded(rows: Sequence[NDArray[np.generic]], *, fill: float) -> NDArray[np.ge
 
 
 def pool_in_batches(
-    forward: Callable[[NDArray[np.int64]], list[Tensor]],
-    lengths: NDArray[np.int64],
-    *,
-    token_budget: int,
-    device: str,
-    precision: Precision,
-    name: str,
+    forward: Callable[[NDArray[np.int64]], list[Tensor]], lengths: NDArray[np.int64], *, token_budget: int, **how: Any
 ) -> list[NDArray[np.float32]]:
     """Run a model over batches of cells and return its pooled layers in the order of the cells.
 
@@ -111,27 +130,71 @@ def pool_in_batches(
         Tokens per cell, ``(n_cells,)``.
     token_budget
         See :func:`batches_by_length`.
-    device, precision
-        Where the model lies and the type that matrix products run in.
-    name
-        Shown by the progress bar.
+    how
+        ``device``, ``precision`` and ``name``: where the model lies, the type that matrix products run in, and what
+        the progress bar shows.
 
     Returns
     -------
     list of array
         One ``(n_cells, d)`` per layer.
     """
+    batches = batches_by_length(lengths, token_budget=token_budget)
+    pooled = _forward(forward, batches, **how)
+    back = np.argsort(np.concatenate(batches))
+    return [np.concatenate(layer)[back] for layer in zip(*pooled, strict=True)]
+
+
+def values_in_batches(
+    forward: Callable[[NDArray[np.int64]], list[Tensor]],
+    lengths: NDArray[np.int64],
+    *,
+    n_values: NDArray[np.int64],
+    token_budget: int,
+    **how: Any,
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Run a model over batches of cells and return a value per token and layer, cell by cell.
+
+    Parameters
+    ----------
+    forward
+        Takes the places of some cells and returns one tensor ``(n_values of these cells,)`` per layer, cell by cell.
+    n_values
+        Values of each cell, ``(n_cells,)``.
+    lengths, token_budget, how
+        See :func:`pool_in_batches`.
+
+    Returns
+    -------
+    cell
+        Row of the cell of each value ``(n_values,)``, ascending.
+    layers
+        ``(n_layers, n_values)``.
+    """
+    batches = batches_by_length(lengths, token_budget=token_budget)
+    made = _forward(forward, batches, **how)
+    order = np.concatenate(batches)
+    cell = np.repeat(order, n_values[order])
+    back = np.argsort(cell, kind="stable")
+    return cell[back], np.stack([np.concatenate(layer)[back] for layer in zip(*made, strict=True)])
+
+
+def _forward(
+    forward: Callable[[NDArray[np.int64]], list[Tensor]],
+    batches: Sequence[NDArray[np.int64]],
+    *,
+    device: str,
+    precision: Precision,
+    name: str,
+) -> list[list[NDArray[np.float32]]]:
     import torch
     from tqdm import tqdm
 
-    batches = batches_by_length(lengths, token_budget=token_budget)
     autocast = torch.autocast(
         torch.device(device).type, dtype=getattr(torch, precision), enabled=precision != "float32"
     )
     with phase("forward"), torch.inference_mode(), autocast:
-        pooled = [
+        return [
             [layer.float().cpu().numpy() for layer in forward(batch)]
             for batch in tqdm(batches, desc=name, unit="batch", disable=None, leave=False)
         ]
-    back = np.argsort(np.concatenate(batches))
-    return [np.concatenate(layer)[back] for layer in zip(*pooled, strict=True)]

@@ -54,11 +54,14 @@ class Labelled:
 
     def embedded(self, answers: Answers, *, seed: int, train: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
         """Return ``(n_labelled, d)``; what learns from cells learns from those in ``train`` ``(n_labelled,)`` only."""
-        if train is None:
-            return answers.embed(seed=seed)[self.among_all]
-        seen = np.zeros(len(self.among_all), dtype=bool)
-        seen[np.flatnonzero(self.among_all)[train]] = True
+        seen = None if train is None else self.placed(train)
         return answers.embed(seed=seed, train=seen)[self.among_all]
+
+    def placed(self, part: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return a part of the labelled cells as a part of all cells, ``(n_cells,)``."""
+        mask = np.zeros(len(self.among_all), dtype=bool)
+        mask[np.flatnonzero(self.among_all)[part]] = True
+        return mask
 
     def notes(self) -> list[str]:
         """Return how many cells have no label, in words; nothing where all have one."""

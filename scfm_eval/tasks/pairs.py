@@ -15,12 +15,14 @@ from scfm_eval.metrics.metric import UndefinedMetricError
 from scfm_eval.metrics.significance import benjamini_hochberg, mcnemar, wilcoxon_over_seeds
 from scfm_eval.results import Result
 
+Row = dict[str, Any]
 
-def paired_tests(results: Sequence[Result]) -> list[dict[str, Any]]:
+
+def paired_tests(results: Sequence[Result]) -> list[Row]:
     """Test every two models of one task on one dataset whose results say which test cells were right.
 
-    McNemar's test is on the test cells of the first seed, as if they were independent; the signed-rank test is on the
-    macro F1 of each seed. Each is corrected over all pairs that are returned (Benjamini–Hochberg).
+    McNemar's test is on the test cells of each split, as if they were independent; the signed-rank test is on the
+    macro F1 of each seed. Each kind is corrected over all that are returned (Benjamini–Hochberg).
 
     Parameters
     ----------
@@ -29,54 +31,53 @@ def paired_tests(results: Sequence[Result]) -> list[dict[str, Any]]:
 
     Returns
     -------
-    One row per pair: ``task``, ``dataset``, ``left``, ``right``, ``n_cells``, ``only_left``, ``only_right``,
-    ``mcnemar_p``, ``mcnemar_q``, ``wilcoxon_p``, ``wilcoxon_q``, and ``reasons`` for those that are ``None``.
+    One row per pair: ``task``, ``dataset``, ``left``, ``right``; ``splits`` with ``seed``, ``n_cells``, ``only_left``,
+    ``only_right``, ``p`` and ``q`` each; and ``seeds`` with ``p`` and ``q``. Where p is ``None``, ``reason`` says why.
     """
     comparable: dict[tuple[str, str, str], list[Result]] = defaultdict(list)
     for result in results:
         if "correct" in result.details:
             comparable[result.task, result.dataset.name, result.pairing].append(result)
     rows = [_row(*pair) for same in comparable.values() for pair in combinations(same, 2)]
-    for test in ("mcnemar", "wilcoxon"):
-        p = [np.nan if row[f"{test}_p"] is None else row[f"{test}_p"] for row in rows]
-        for row, q in zip(rows, benjamini_hochberg(p), strict=True):
-            row[f"{test}_q"] = None if np.isnan(q) else float(q)
+    _correct([split for row in rows for split in row["splits"]])
+    _correct([row["seeds"] for row in rows])
     return rows
 
 
-def _row(left: Result, right: Result) -> dict[str, Any]:
-    row: dict[str, Any] = {
+def _correct(tests: list[Row]) -> None:
+    q = benjamini_hochberg([np.nan if test["p"] is None else test["p"] for test in tests])
+    for test, corrected in zip(tests, q, strict=True):
+        test["q"] = None if np.isnan(corrected) else float(corrected)
+
+
+def _row(left: Result, right: Result) -> Row:
+    per_seed = [result.scores["macro_f1"].per_seed for result in (left, right)]
+    return {
         "task": left.task,
         "dataset": left.dataset.name,
         "left": left.model.name,
         "right": right.model.name,
-        "reasons": {},
+        "splits": [_split(_right(left, seed), _right(right, seed), seed=seed) for seed in left.seeds],
+        "seeds": _p_or_reason(lambda: wilcoxon_over_seeds(*per_seed)),
     }
-    first, second = (_right(result) for result in (left, right))
-    found = _or_reason(lambda: mcnemar(first, second), row, "mcnemar_p")
-    row |= {
-        "n_cells": len(first),
-        "only_left": found.only_left if found else 0,
-        "only_right": found.only_right if found else 0,
-        "mcnemar_p": found.p if found else None,
-    }
-    per_seed = [result.scores["macro_f1"].per_seed for result in (left, right)]
-    row["wilcoxon_p"] = _or_reason(lambda: wilcoxon_over_seeds(*per_seed), row, "wilcoxon_p")
-    return row
 
 
-def _or_reason(test: Callable[[], Any], row: dict[str, Any], name: str) -> Any:
+def _split(left: NDArray[np.bool_], right: NDArray[np.bool_], *, seed: int) -> Row:
+    counts = {"only_left": int((left & ~right).sum()), "only_right": int((right & ~left).sum())}
+    return {"seed": seed, "n_cells": len(left)} | counts | _p_or_reason(lambda: mcnemar(left, right).p)
+
+
+def _p_or_reason(test: Callable[[], float]) -> Row:
     try:
-        return test()
+        return {"p": test(), "reason": ""}
     except UndefinedMetricError as undefined:
-        row["reasons"][name] = str(undefined)
-        return None
+        return {"p": None, "reason": str(undefined)}
 
 
-def _right(result: Result) -> NDArray[np.bool_]:
-    """Return which test cells of the first seed the model has right."""
+def _right(result: Result, seed: int) -> NDArray[np.bool_]:
+    """Return which test cells of a seed's split the model has right."""
     correct = result.details["correct"]
-    of_seed = correct["seeds"][str(result.seeds[0])]
+    of_seed = correct["seeds"][str(seed)]
     n_test = int(_unpacked(of_seed["test"], correct["n_cells"]).sum())
     return _unpacked(of_seed["right"], n_test)
 

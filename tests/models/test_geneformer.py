@@ -18,15 +18,19 @@ from safetensors.torch import load_file, save_file
 from scipy import sparse
 
 from scfm_eval.errors import InvalidInputError
-from scfm_eval.models.geneformer import (
-    GeneDictionaries,
-    Geneformer,
-    GeneformerV1,
-    UntrainedGeneformer,
-    rank_genes,
-    sentences,
+from scfm_eval.models.geneformer import Geneformer, GeneformerV1, UntrainedGeneformer
+from scfm_eval.models.geneformer_network import Batch, bert, expected_ranks
+from scfm_eval.models.geneformer_tokens import GeneDictionaries, perturbed, rank_genes, sentences
+from scfm_eval.models.protocols import (
+    Embedder,
+    GeneEmbedder,
+    LayerEmbedder,
+    Perturber,
+    Pretrained,
+    Reconstructor,
+    card,
+    missing_methods,
 )
-from scfm_eval.models.protocols import Embedder, LayerEmbedder, Pretrained, card, missing_methods
 
 PARITY = Path(__file__).parents[1] / "parity"
 
@@ -60,8 +64,9 @@ def view(counts, genes) -> ad.AnnData:
 
 
 def test_card_and_capabilities():
-    for capability in (Embedder, LayerEmbedder, Pretrained):
+    for capability in (Embedder, LayerEmbedder, GeneEmbedder, Reconstructor, Perturber, Pretrained):
         assert missing_methods(Geneformer, capability) == []
+        assert capability is Pretrained or missing_methods(UntrainedGeneformer, capability) == []
     assert card(Geneformer).name == "geneformer"
     assert len(card(Geneformer).revision) == 40
     assert card(GeneformerV1).citation == "10.1038/s41586-023-06139-9"
@@ -271,14 +276,14 @@ def test_sha256_follows_the_files(folder, v2):
 def test_untrained_weights_depend_on_seed_and_genes_only(cells):
     some = cells[np.arange(18) != 3, :60]  # c3 has none of these genes
     full = UntrainedGeneformer(seed=1).embed_layers(some)
-    assert len(full) == 7
-    assert full[0].shape == (17, 256)
+    assert len(full) == 5
+    assert full[0].shape == (17, 128)
     again = UntrainedGeneformer(seed=1)
-    np.testing.assert_allclose(again.embed(some[[5, 2]]), full[5][[5, 2]], rtol=0, atol=1e-5)
-    np.testing.assert_allclose(again.embed(some[[7, 8], some.var_names[::-1]]), full[5][[7, 8]], rtol=0, atol=1e-5)
-    assert np.abs(UntrainedGeneformer(seed=2).embed(some) - full[5]).max() > 0.1
+    np.testing.assert_allclose(again.embed(some[[5, 2]]), full[3][[5, 2]], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(again.embed(some[[7, 8], some.var_names[::-1]]), full[3][[7, 8]], rtol=0, atol=1e-5)
+    assert np.abs(UntrainedGeneformer(seed=2).embed(some) - full[3]).max() > 0.1
     assert again.weights_sha256 is None
-    assert again.n_parameters > 3_000_000
+    assert again.n_parameters > 500_000
 
 
 def test_untrained_ranks_by_counts():
@@ -311,3 +316,108 @@ def test_real_dictionaries_against_a_naive_reading(real_data):
     )
     for row, tokens in zip(pbmc.X.toarray().astype(np.float64), made, strict=True):
         assert tokens.tolist() == naive_tokens(row, ids, genes.token, genes.median, genes.mapping, 4096)
+
+
+def test_perturbed_sentences_by_hand():
+    ranked = [np.array([10, 11, 12, 13]), np.array([14])]
+
+    def done(token, effect):
+        return [genes.tolist() for genes in perturbed(ranked, token=np.array(token), effect=effect)]
+
+    assert done([12, 14], "knockdown") == [[10, 11, 13], []]
+    assert done([12, 14], "activation") == [[12, 14, 10, 11, 13], [12, 14]]
+    cut = sentences(perturbed(ranked, token=np.array([13]), effect="activation"), length=3, special=(), names="ab")
+    assert [s.tolist() for s in cut] == [[13, 10, 11], [13, 14]]
+
+
+def without(cells, column):
+    counts = cells.X.toarray()
+    counts[:, column] = 0
+    return ad.AnnData(sparse.csr_matrix(counts), obs=cells.obs, var=cells.var)
+
+
+def test_knockdown_is_the_cell_without_the_gene(v2, cells):
+    ids = list(cells.var["ensembl_id"])
+    known = v2.genes.columns(ids)[0]
+    single = next(i for i in np.argsort(-cells.X.sum(axis=0).A1) if (known == known[i]).sum() == 1 and known[i] >= 0)
+    made = v2.perturb(cells, genes=[ids[single]], effect="knockdown")
+    np.testing.assert_allclose(made, v2.embed(without(cells, single)), rtol=0, atol=1e-5)
+    changed = np.abs(made - v2.embed(cells)).max(axis=1) > 1e-4
+    assert changed.any()
+    assert not changed[cells.X[:, single].toarray().ravel() == 0].any()
+
+
+def test_activation_is_the_cell_with_most_of_the_gene(cells):
+    some = cells[np.arange(18) != 3]
+    control, most = UntrainedGeneformer(), some.copy()
+    counts = most.X.toarray()
+    counts[:, [4, 9]] = counts.max() + np.array([2, 1])
+    most.X = sparse.csr_matrix(counts)
+    made = control.perturb(some, genes=[some.var_names[4], some.var_names[9]] * 2, effect="activation")
+    np.testing.assert_allclose(made, control.embed(most), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("effect", ["activation", "knockdown"])
+def test_an_unknown_gene_cannot_be_perturbed(v2, cells, effect):
+    for model in (v2, UntrainedGeneformer()):
+        with pytest.raises(InvalidInputError, match="NOSUCH"):
+            model.perturb(cells, genes=["NOSUCH"], effect=effect)
+
+
+def test_gene_vectors_are_word_embeddings(v2, folder):
+    words = load_file(folder / "model.safetensors")["bert.embeddings.word_embeddings.weight"].numpy()
+    genes = sorted(Geneformer.vocabulary(folder))[:2]
+    made = v2.embed_genes([*genes, "NOSUCH"])
+    np.testing.assert_array_equal(made[:2], words[v2.genes.columns(genes)[0]])
+    assert np.isnan(made[2]).all()
+
+
+def test_untrained_gene_vectors_depend_on_seed_and_name_only():
+    one = UntrainedGeneformer(seed=1).embed_genes(["A", "B"])
+    np.testing.assert_array_equal(UntrainedGeneformer(seed=1).embed_genes(["B"])[0], one[1])
+    assert np.abs(UntrainedGeneformer(seed=2).embed_genes(["A", "B"]) - one).max() > 0.01
+    assert one.shape == (2, 128)
+    assert one.std() == pytest.approx(0.02, rel=0.1)
+
+
+def test_expected_ranks_against_the_logits_of_transformers(v2, cells):
+    tokens = v2.tokenise(cells)[2:5]
+    with torch.inference_mode():
+        made = expected_ranks(v2._bert, Batch.of(tokens, enclosed=True, device="cpu"))
+        logits = [v2._bert(input_ids=torch.from_numpy(cell)[None]).logits[0].numpy() for cell in tokens]
+    naive = []
+    for cell, scores in zip(tokens, logits, strict=True):
+        genes, n = cell[1:-1], len(cell) - 2
+        own = np.exp(scores[1:-1][:, genes].astype(np.float64))
+        naive.append((own / own.sum(axis=1, keepdims=True)) @ (1 - np.arange(n) / (n - 1)))
+    np.testing.assert_allclose(made[-1], np.concatenate(naive), rtol=0, atol=1e-5)
+
+
+def test_a_head_that_cannot_tell_genes_apart_expects_the_mean():
+    network = bert({**UntrainedGeneformer.settings, "vocab_size": 50})
+    network.bert.embeddings.word_embeddings.weight.data.zero_()
+    tokens = [np.array([5, 9, 7]), np.array([4, 8])]
+    with torch.inference_mode():
+        made = expected_ranks(network, Batch.of(tokens, enclosed=False, device="cpu"))
+    assert len(made) == 5
+    np.testing.assert_allclose(np.stack(made), 0.5, atol=1e-6)
+
+
+@pytest.mark.parametrize("make", [lambda: Geneformer(weights=PARITY / "geneformer_v2"), UntrainedGeneformer])
+def test_reconstruction_follows_its_cells(make, cells):
+    model, some = make(), [7, 2, 11]
+    full, few = model.reconstruct_layers(cells), model.reconstruct_layers(cells[some])
+    assert full.layers.shape == (len(model.embed_layers(cells[:2])), len(full.target))
+    assert (full.layers >= 0).all()
+    assert (full.layers <= 1 + 1e-5).all()
+    for row, origin in enumerate(some):
+        np.testing.assert_array_equal(few.target[few.cell == row], full.target[full.cell == origin])
+        np.testing.assert_allclose(
+            few.layers[:, few.cell == row], full.layers[:, full.cell == origin], rtol=0, atol=1e-5
+        )
+    first = full.target[full.cell == 5]
+    np.testing.assert_allclose(first, 1 - np.arange(len(first)) / (len(first) - 1), atol=1e-6)
+
+
+def test_all_tensors_of_the_checkpoint_are_loaded(v2):
+    assert v2.loaded_share == 1.0

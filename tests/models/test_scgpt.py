@@ -17,8 +17,18 @@ from safetensors.torch import save_file
 from scipy import sparse
 
 from scfm_eval.errors import InvalidInputError
-from scfm_eval.models.protocols import Embedder, LayerEmbedder, Pretrained, card, missing_methods
-from scfm_eval.models.scgpt import ScGPT, UntrainedScGPT, bin_values
+from scfm_eval.models.protocols import (
+    Embedder,
+    GeneEmbedder,
+    LayerEmbedder,
+    Perturber,
+    Pretrained,
+    Reconstructor,
+    card,
+    missing_methods,
+)
+from scfm_eval.models.scgpt import ScGPT, UntrainedScGPT
+from scfm_eval.models.scgpt_tokens import bin_values, perturbed
 
 FOLDER = Path(__file__).parents[1] / "parity" / "scgpt"
 
@@ -47,8 +57,9 @@ def _numpy_state() -> np.ndarray:
 
 
 def test_card_and_capabilities():
-    for capability in (Embedder, LayerEmbedder, Pretrained):
+    for capability in (Embedder, LayerEmbedder, GeneEmbedder, Reconstructor, Perturber, Pretrained):
         assert missing_methods(ScGPT, capability) == []
+        assert capability is Pretrained or missing_methods(UntrainedScGPT, capability) == []
     assert card(ScGPT).gene_ids == "symbol"
     assert len(card(ScGPT).revision) == 40
     assert card(UntrainedScGPT).role == "control"
@@ -169,6 +180,7 @@ def test_other_layouts_are_read(folder, model, cells, layout):
 LAYER = "transformer_encoder.layers.0.self_attn"
 FAULTS = {
     r"layers\.0\.self_attn\.in_proj_weight is missing": lambda t: t.pop(f"{LAYER}.Wqkv.weight"),
+    r"decoder\.fc\.2\.bias is missing": lambda t: t.pop("decoder.fc.2.bias"),
     r"dsbn\.weight is unexpected": lambda t: t.update({"dsbn.weight": torch.ones(2)}),
     r"out_proj\.bias has shape \(63,\), not \(64,\)": lambda t: t.update({f"{LAYER}.out_proj.bias": torch.ones(63)}),
     r"in_proj_bias twice": lambda t: t.update({f"{LAYER}.in_proj_bias": torch.ones(192)}),
@@ -207,14 +219,14 @@ def test_a_missing_vocabulary_is_not_available_offline(folder, monkeypatch, tmp_
 
 def test_untrained_weights_depend_on_seed_and_genes_only(cells):
     full = UntrainedScGPT(seed=1).embed_layers(cells)
-    assert len(full) == 7
-    assert full[0].shape == (20, 256)
-    unit = full[6] / np.linalg.norm(full[6], axis=1, keepdims=True)
+    assert len(full) == 5
+    assert full[0].shape == (20, 128)
+    unit = full[4] / np.linalg.norm(full[4], axis=1, keepdims=True)
     again = UntrainedScGPT(seed=1)
     np.testing.assert_allclose(again.embed(cells[[5, 2]]), unit[[5, 2]], rtol=0, atol=1e-5)
     np.testing.assert_allclose(again.embed(cells[[7, 8], cells.var_names[::-1]]), unit[[7, 8]], rtol=0, atol=1e-5)
     assert np.abs(UntrainedScGPT(seed=2).embed(cells) - unit).max() > 0.01
-    assert again.n_parameters > 3_000_000
+    assert again.n_parameters > 500_000
 
 
 def test_real_vocabulary_reads_most_of_pbmc3k(real_data):
@@ -225,3 +237,77 @@ def test_real_vocabulary_reads_most_of_pbmc3k(real_data):
     pbmc = ad.read_h5ad(real_data / "pbmc3k.h5ad", backed="r")
     assert len(words) == 60694
     assert len(words & set(pbmc.var_names)) > 25_000
+
+
+def test_perturbed_sentences_by_hand():
+    cell = np.array([1, 7, 8, 9]), np.array([-2, 10, 20, 30], dtype=np.float32)
+
+    def done(token, effect, max_length=6):
+        tokens, values = perturbed(cell, token=np.array(token), effect=effect, max_length=max_length)
+        return dict(zip(tokens.tolist(), values.tolist(), strict=True))
+
+    assert done([8, 5], "knockdown") == {1: -2, 7: 10, 8: 0, 9: 30}
+    assert done([8, 5], "activation") == {1: -2, 7: 10, 8: 50, 9: 30, 5: 50}
+    # no room: the last gene that is not activated itself makes way
+    assert done([9, 5, 5], "activation", max_length=4) == {1: -2, 7: 10, 9: 50, 5: 50}
+    assert cell[1].tolist() == [-2, 10, 20, 30]
+
+
+def test_perturbations_move_the_cells_that_they_concern(model, cells):
+    gene = cells.var["feature_name"].iloc[30]
+    expressed = cells.X[:, 30].toarray().ravel() > 0
+    assert 0 < expressed.sum() < len(expressed)
+    before, down = model.embed(cells), model.perturb(cells, genes=[gene], effect="knockdown")
+    np.testing.assert_array_equal(np.abs(down - before).max(axis=1) > 1e-4, expressed)
+    up = model.perturb(cells, genes=[gene], effect="activation")
+    assert (np.abs(up - before).max(axis=1) > 1e-6).all()
+    np.testing.assert_allclose(np.linalg.norm(up, axis=1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("effect", ["activation", "knockdown"])
+def test_an_unknown_gene_cannot_be_perturbed(model, cells, effect):
+    for some in (model, UntrainedScGPT()):
+        with pytest.raises(InvalidInputError, match="NOSUCH"):
+            some.perturb(cells, genes=["NOSUCH"], effect=effect)
+
+
+def test_untrained_perturbs_too(cells):
+    control = UntrainedScGPT()
+    moved = np.abs(control.perturb(cells, genes=[cells.var_names[30]], effect="knockdown") - control.embed(cells))
+    np.testing.assert_array_equal(moved.max(axis=1) > 1e-5, cells.X[:, 30].toarray().ravel() > 0)
+
+
+def test_gene_vectors_are_the_normalised_embedding(model, folder):
+    raw = state(folder)
+    genes = list(model.tokens)[:3]
+    made = model.embed_genes([*genes, "NOSUCH"])
+    assert np.isnan(made[3]).all()
+    rows = raw["encoder.embedding.weight"][[model.tokens[gene] for gene in genes]].numpy()
+    centred = rows - rows.mean(axis=1, keepdims=True)
+    unit = centred / np.sqrt((centred**2).mean(axis=1, keepdims=True) + 1e-5)
+    expected = unit * raw["encoder.enc_norm.weight"].numpy() + raw["encoder.enc_norm.bias"].numpy()
+    np.testing.assert_allclose(made[:3], expected, rtol=0, atol=1e-5)
+
+
+def test_untrained_gene_vectors_depend_on_seed_and_name_only():
+    one = UntrainedScGPT(seed=1).embed_genes(["A", "B"])
+    np.testing.assert_array_equal(UntrainedScGPT(seed=1).embed_genes(["B"])[0], one[1])
+    assert np.abs(UntrainedScGPT(seed=2).embed_genes(["A", "B"]) - one).max() > 0.1
+    assert one.shape == (2, 128)
+    np.testing.assert_allclose(one.std(axis=1), 1, atol=1e-4)
+
+
+@pytest.mark.parametrize("make", [lambda: ScGPT(weights=FOLDER, max_length=60), UntrainedScGPT])
+def test_reconstruction_follows_its_cells(make, cells):
+    model, some = make(), [7, 2, 11]
+    full, few = model.reconstruct_layers(cells), model.reconstruct_layers(cells[some])
+    assert full.layers.shape == (len(model.embed_layers(cells[:3])), len(full.target))
+    for row, origin in enumerate(some):
+        np.testing.assert_array_equal(few.target[few.cell == row], full.target[full.cell == origin])
+        np.testing.assert_allclose(
+            few.layers[:, few.cell == row], full.layers[:, full.cell == origin], rtol=0, atol=1e-5
+        )
+
+
+def test_share_of_loaded_tensors_is_stated(model, folder):
+    assert model.loaded_share == 1 - len(model.unused_tensors) / len(state(folder))

@@ -56,8 +56,16 @@ def test_default_embedding(cells, expected):
     np.testing.assert_allclose(made, expected["cell_embedding"], rtol=0, atol=1e-5)
 
 
+def test_expression_decoder_on_every_layer(cells, expected):
+    made = ScGPT(weights=FOLDER).reconstruct_layers(cells)
+    genes = ~expected["padding"][:, 1:]
+    np.testing.assert_array_equal(made.cell, np.nonzero(genes)[0])
+    np.testing.assert_array_equal(made.target, expected["values"][:, 1:][genes])
+    np.testing.assert_allclose(made.layers, expected["predicted_per_layer"][:, :, 1:][:, genes], rtol=0, atol=1e-5)
+
+
 def test_unused_tensors_are_the_heads():
     model = ScGPT(weights=FOLDER)
     heads = {name.split(".")[0] for name in model.unused_tensors}
-    assert heads == {"decoder", "cls_decoder", "mvc_decoder"}
-    assert len(model.unused_tensors) == 19
+    assert heads == {"cls_decoder", "mvc_decoder"}
+    assert len(model.unused_tensors) == 13

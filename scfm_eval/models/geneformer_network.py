@@ -1,0 +1,184 @@
+"""The network of Geneformer, and how it is read from a checkpoint; :mod:`scfm_eval.models.geneformer` is the adapter.
+
+Theodoris et al. 2023, doi:10.1038/s41586-023-06139-9; Chen et al. 2024, doi:10.1101/2024.08.16.608180.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from scfm_eval.errors import InvalidInputError
+from scfm_eval.models import checkpoint
+from scfm_eval.models.batching import padded
+
+Pooling = Literal["mean", "cls"]
+
+_TIED = {
+    "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
+    "cls.predictions.decoder.bias": "cls.predictions.bias",
+}
+_COUNTERS = (r"bert\.embeddings\.position_ids",)
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Sentences of some cells, padded on the right.
+
+    Parameters
+    ----------
+    ids
+        Tokens ``(b, l)``.
+    real
+        False on padding, ``(b, l)``.
+    genes
+        True on genes, ``(b, l)``: false on padding and on the tokens that enclose a sentence.
+    """
+
+    ids: Tensor
+    real: Tensor
+    genes: Tensor
+
+    @classmethod
+    def of(cls, tokens: Sequence[NDArray[np.int64]], *, enclosed: bool, device: Any) -> Batch:
+        """Return the batch of sentences whose first and last tokens, where ``enclosed``, are no genes."""
+        ids = torch.from_numpy(padded(tokens, fill=0)).to(device)
+        length = torch.tensor([len(cell) for cell in tokens], device=device)[:, None]
+        place = torch.arange(ids.shape[1], device=device)[None, :]
+        genes = (place >= int(enclosed)) & (place < length - int(enclosed))
+        return cls(ids, place < length, genes)
+
+
+def hidden_layers(model: Any, batch: Batch, *, last: int) -> Iterator[Tensor]:
+    """Yield the outputs ``(b, l, d)`` of layers 0 (the input embedding) to ``last`` of a BERT; later ones never are.
+
+    Parameters
+    ----------
+    model
+        ``BertForMaskedLM`` of transformers.
+    batch
+        Cells.
+    last
+        Layer to stop after.
+    """
+    # without padding no mask at all, so that the fastest attention kernel is free to run
+    mask = None if bool(batch.real.all()) else batch.real[:, None, None, :]
+    hidden = model.bert.embeddings(input_ids=batch.ids)
+    yield hidden
+    for block in model.bert.encoder.layer[:last]:
+        hidden = block(hidden, mask)
+        yield hidden
+
+
+def pooled_layers(model: Any, batch: Batch, *, pooling: Pooling, layers: Sequence[int]) -> list[Tensor]:
+    """Return the wanted layers of a BERT pooled over each cell's tokens, ``(b, d)`` each.
+
+    Parameters
+    ----------
+    model, batch
+        See :func:`hidden_layers`.
+    pooling
+        ``"mean"`` over genes, or the first token.
+    layers
+        Ascending; 0 is the input embedding.
+    """
+    made = enumerate(hidden_layers(model, batch, last=max(layers)))
+    return [_pool(hidden, batch.genes, pooling) for number, hidden in made if number in layers]
+
+
+def _pool(hidden: Tensor, genes: Tensor, pooling: Pooling) -> Tensor:
+    if pooling == "cls":
+        return hidden[:, 0]
+    return (hidden.float() * genes[:, :, None]).sum(dim=1) / genes.sum(dim=1, keepdim=True)
+
+
+def expected_ranks(model: Any, batch: Batch) -> list[Tensor]:
+    """Return the rank that the masked-LM head expects at the place of each gene ``(n_values,)``, on every layer.
+
+    Of the head's logits at a place, those of the cell's own genes make a distribution (softmax); the expected rank is
+    the mean of these genes' ranks under it, 1 at the front of the sentence and 0 at its end.
+
+    Parameters
+    ----------
+    model, batch
+        See :func:`hidden_layers`.
+    """
+    n_genes = batch.genes.sum(dim=1, keepdim=True)
+    rank = 1 - (batch.genes.cumsum(dim=1) - 1) / (n_genes - 1).clamp(min=1)  # (b, l)
+    head, words = model.cls.predictions, model.bert.embeddings.word_embeddings.weight[batch.ids]  # (b, l, d)
+    others = ~batch.genes[:, None, :]
+    made = []
+    for hidden in hidden_layers(model, batch, last=model.config.num_hidden_layers):
+        logits = head.transform(hidden) @ words.mT + head.bias[batch.ids][:, None, :]  # (b, place, gene)
+        shares = logits.float().masked_fill(others, -torch.inf).softmax(dim=2)
+        made.append((shares * rank[:, None, :]).sum(dim=2)[batch.genes])
+    return made
+
+
+def bert(settings: dict[str, Any], *, seed: int = 0) -> Any:
+    """Return a ``BertForMaskedLM`` in evaluation mode with random weights; the global generator is left as it was."""
+    from transformers import BertConfig, BertForMaskedLM
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return BertForMaskedLM(BertConfig(**settings, attn_implementation="sdpa")).eval()
+
+
+def bert_files(folder: Path) -> tuple[Path, Path]:
+    """Return settings and checkpoint in a folder; raises ``InvalidInputError`` where they are missing."""
+    settings, weights = checkpoint.choose_files(
+        folder, [("config.json", "model.safetensors"), ("config.json", "pytorch_model.bin")]
+    )
+    return settings, weights
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """A BERT as it was read from a folder.
+
+    Parameters
+    ----------
+    bert
+        ``BertForMaskedLM`` in evaluation mode, on the CPU.
+    n_parameters
+        Number of parameters loaded; tied ones count once.
+    share
+        Share of the tensors of the checkpoint that were loaded, 0 to 1; counters of positions are none.
+    files
+        What was read.
+    """
+
+    bert: Any
+    n_parameters: int
+    share: float
+    files: list[Path]
+
+
+def load_bert(folder: Path, *, vocabulary_size: int) -> Loaded:
+    """Return the BERT in a folder, every tensor of it and of the checkpoint accounted for.
+
+    Raises
+    ------
+    InvalidInputError
+        Files are missing, do not fit each other, or hold another architecture.
+    """
+    settings, weights = bert_files(folder)
+    said = checkpoint.read_dictionary(settings)
+    if said.get("vocab_size") != vocabulary_size:
+        raise InvalidInputError(
+            asked=f"the token dictionary of the checkpoint in {folder}",
+            found=f"{vocabulary_size} tokens, while config.json says {said.get('vocab_size')}",
+            remedy="use the gc30M dictionaries with V1 and the gc104M dictionaries with V2",
+        )
+    model = bert(said)
+    tensors = checkpoint.read_tensors(weights)
+    n_parameters = checkpoint.load_strictly(model, tensors, tied=_TIED, ignored=_COUNTERS)
+    share = sum(name in model.state_dict() for name in tensors) / len(tensors)
+    return Loaded(model, n_parameters, share, [settings, weights])

@@ -1,0 +1,143 @@
+"""How Geneformer reads a cell: its genes ranked by their expression over the gene's usual expression."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from scfm_eval.errors import InvalidInputError
+from scfm_eval.models import checkpoint
+from scfm_eval.models.batching import refuse_unread
+from scfm_eval.models.protocols import Effect
+
+DICTIONARIES = ("token_dictionary", "gene_median_dictionary", "ensembl_mapping_dict")
+"""First parts of the names of the files that a release says about genes."""
+NOT_A_GENE = -1
+"""Token of a gene that the release does not know."""
+_VERSIONED = re.compile(r"(ENS[A-Z]*[0-9]+)\.[0-9]+")
+
+
+@dataclass(frozen=True)
+class GeneDictionaries:
+    """What a release says about genes.
+
+    Parameters
+    ----------
+    token
+        Ensembl id, or ``<pad>``, ``<mask>`` and in V2 ``<cls>``, ``<eos>``, to token id.
+    median
+        Ensembl id to its median nonzero expression, counts per 10,000, in the pretraining corpus.
+    mapping
+        Any known Ensembl id, upper case, to the one that the other two dictionaries use.
+    files
+        Where they were read.
+    """
+
+    token: dict[str, int]
+    median: dict[str, float]
+    mapping: dict[str, str]
+    files: tuple[Path, ...]
+
+    @classmethod
+    def read(cls, folders: Sequence[Path]) -> GeneDictionaries:
+        """Read the three dictionaries from the first folder that has them; raises ``InvalidInputError``."""
+        files = tuple(_first(kind, folders) for kind in DICTIONARIES)
+        token, median, mapping = (checkpoint.read_dictionary(file) for file in files)
+        return cls(token=token, median=median, mapping=mapping, files=files)
+
+    @property
+    def special(self) -> tuple[int, ...]:
+        """Tokens that enclose the genes: ``<cls>`` and ``<eos>`` in V2, none in V1."""
+        return (int(self.token["<cls>"]), int(self.token["<eos>"])) if "<cls>" in self.token else ()
+
+    def columns(self, genes: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return token and median of each gene; token −1 where the release does not know it."""
+        mapped = [self.mapping.get(_VERSIONED.sub(r"\1", gene.upper()), "") for gene in genes]
+        known = [gene if gene in self.median else "" for gene in mapped]
+        token = np.array([self.token.get(gene, NOT_A_GENE) for gene in known], dtype=np.int64)
+        return token, np.array([self.median.get(gene, 1.0) for gene in known], dtype=np.float64)
+
+
+def _first(kind: str, folders: Sequence[Path]) -> Path:
+    for folder in folders:
+        found = sorted(file for end in ("pkl", "json") for file in folder.glob(f"{kind}*.{end}"))
+        if len(found) > 1:
+            raise InvalidInputError(
+                asked=f"one {kind} in {folder}",
+                found=", ".join(file.name for file in found),
+                remedy="keep the one that belongs to the checkpoint",
+            )
+        if found:
+            return found[0]
+    raise InvalidInputError(
+        asked=f"{kind}*.pkl or .json",
+        found=f"none in {', '.join(map(str, folders))}",
+        remedy="put the dictionaries of the release beside the checkpoint",
+    )
+
+
+def rank_genes(
+    counts: sparse.csr_matrix, *, token: NDArray[np.int64], median: NDArray[np.float64]
+) -> list[NDArray[np.int64]]:
+    """Return the tokens of each cell's genes by descending count over median, ties by token.
+
+    The published value is ``count / total of the cell * 10,000 / median``. Total and 10,000 are common to all genes
+    of a cell, so they do not change the ranking and are left out: the total over *all* columns is not even needed.
+
+    Parameters
+    ----------
+    counts
+        Raw counts ``(n_cells, n_columns)``.
+    token
+        Token of each column, −1 for a column that is not read; counts of columns with one token are summed.
+    median
+        Usual expression of each column's gene.
+    """
+    read = np.flatnonzero(token != NOT_A_GENE)
+    genes, first, place = np.unique(token[read], return_index=True, return_inverse=True)
+    joined = sparse.csr_matrix((np.ones(len(read)), (read, place)), shape=(len(token), len(genes)))
+    summed = sparse.csr_matrix(counts @ joined)
+    summed.eliminate_zeros()
+    summed.sort_indices()
+    value = summed.data / median[read][first][summed.indices]
+    cells = zip(summed.indptr[:-1], summed.indptr[1:], strict=True)
+    return [genes[summed.indices[a:b][np.argsort(-value[a:b], kind="stable")]] for a, b in cells]
+
+
+def sentences(
+    ranked: Sequence[NDArray[np.int64]], *, length: int, special: tuple[int, ...], names: Sequence[str]
+) -> list[NDArray[np.int64]]:
+    """Return ranked genes cut to ``length`` tokens, between ``special`` tokens where there are such.
+
+    Raises
+    ------
+    InvalidInputError
+        A cell has no gene that the model can read: a mean over no gene is not defined.
+    """
+    refuse_unread(np.array([len(genes) for genes in ranked]), names=names)
+    before, after = list(special[:1]), list(special[1:])
+    return [np.concatenate([before, genes[: length - len(special)], after]).astype(np.int64) for genes in ranked]
+
+
+def perturbed(
+    ranked: Sequence[NDArray[np.int64]], *, token: NDArray[np.int64], effect: Effect
+) -> list[NDArray[np.int64]]:
+    """Return ranked genes without those that were knocked down, or with those that were activated in front.
+
+    Parameters
+    ----------
+    ranked
+        From :func:`rank_genes`.
+    token
+        Of the genes to perturb, no token twice; activated ones come in this order, whether expressed or not.
+    effect
+        What is done to them.
+    """
+    front = token if effect == "activation" else token[:0]
+    return [np.concatenate([front, genes[~np.isin(genes, token)]]) for genes in ranked]

@@ -1,0 +1,262 @@
+"""The network of scGPT, and how it is read from a checkpoint; :mod:`scfm_eval.models.scgpt` is the adapter.
+
+Cui et al. 2024, doi:10.1038/s41592-024-02201-0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from scfm_eval.errors import InvalidInputError
+from scfm_eval.models import checkpoint
+from scfm_eval.models.batching import padded
+from scfm_eval.models.scgpt_tokens import CLS_VALUE, Sentence
+
+Pooling = Literal["cls", "mean"]
+
+_LARGEST_VALUE = 512.0
+_UNUSED_HEADS = (r"decoder\.zero_logit\..*", r"cls_decoder\..*", r"mvc_decoder\..*", r"flag_encoder\.weight")
+_RENAMED = (
+    (r"^gene_encoder\.", "encoder."),
+    (r"^transformer\.", "transformer_encoder."),
+    (r"^expr_decoder\.", "decoder."),
+    (r"\.self_attn\._impl\.", ".self_attn."),
+    (r"\.self_attn\.Wqkv\.(weight|bias)$", r".self_attn.in_proj_\1"),
+)
+
+
+class _GeneEncoder(nn.Module):
+    def __init__(self, n_tokens: int, width: int, padding: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(n_tokens, width, padding_idx=padding)
+        self.enc_norm = nn.LayerNorm(width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.enc_norm(self.embedding(tokens))  # type: ignore[no-any-return]
+
+
+class _ValueEncoder(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linear1, self.linear2 = nn.Linear(1, width), nn.Linear(width, width)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, values: Tensor) -> Tensor:
+        hidden = torch.relu(self.linear1(values[:, :, None].clamp(max=_LARGEST_VALUE)))
+        return self.norm(self.linear2(hidden))  # type: ignore[no-any-return]
+
+
+class _Block(nn.Module):
+    # torch's own layer takes a path of its own in inference, which holds all attention weights and is slower
+    def __init__(self, width: int, n_heads: int, d_hid: int) -> None:
+        super().__init__()
+        self.self_attn = nn.MultiheadAttention(width, n_heads, batch_first=True)
+        self.linear1, self.linear2 = nn.Linear(width, d_hid), nn.Linear(d_hid, width)
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+
+    def forward(self, hidden: Tensor, mask: Tensor | None) -> Tensor:
+        attention = self.self_attn
+        joined = nn.functional.linear(hidden, attention.in_proj_weight, attention.in_proj_bias)  # (b, l, 3 d)
+        heads = joined.reshape(*hidden.shape[:2], 3, attention.num_heads, -1)
+        query, key, value = heads.permute(2, 0, 3, 1, 4)  # (b, h, l, d / h)
+        attended = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        hidden = self.norm1(hidden + attention.out_proj(attended.transpose(1, 2).flatten(2)))
+        return self.norm2(hidden + self.linear2(torch.relu(self.linear1(hidden))))  # type: ignore[no-any-return]
+
+
+class _ExpressionDecoder(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        hidden = [layer for _ in range(2) for layer in (nn.Linear(width, width), nn.LeakyReLU())]
+        self.fc = nn.Sequential(*hidden, nn.Linear(width, 1))
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return self.fc(hidden)[..., 0]  # type: ignore[no-any-return]
+
+
+class ScGPTNetwork(nn.Module):
+    """ScGPT: genes plus values, post-norm transformer blocks without positions, and the head that gives values back.
+
+    Parameters
+    ----------
+    n_tokens
+        Size of the vocabulary.
+    width, n_heads, d_hid, n_layers
+        Of the transformer.
+    padding
+        Token id of ``<pad>``.
+    """
+
+    def __init__(self, *, n_tokens: int, width: int, n_heads: int, d_hid: int, n_layers: int, padding: int) -> None:
+        super().__init__()
+        self.padding, self.n_layers = padding, n_layers
+        self.encoder = _GeneEncoder(n_tokens, width, padding)
+        self.value_encoder = _ValueEncoder(width)
+        self.transformer_encoder = nn.ModuleDict(
+            {"layers": nn.ModuleList(_Block(width, n_heads, d_hid) for _ in range(n_layers))}
+        )
+        self.decoder = _ExpressionDecoder(width)
+
+    @property
+    def width(self) -> int:
+        """Width of the hidden state."""
+        return self.encoder.embedding.embedding_dim
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """The transformer blocks, first to last."""
+        return cast("nn.ModuleList", self.transformer_encoder["layers"])
+
+    def hidden_layers(self, cells: Sequence[Sentence], *, last: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the outputs of layers 0 (the input embedding) to ``last`` with the mask of real tokens.
+
+        Parameters
+        ----------
+        cells
+            Tokens and values of each cell, ``<cls>`` first.
+        last
+            Layers after this one are not computed.
+
+        Yields
+        ------
+        hidden
+            ``(b, l, d)``, cells padded on the right.
+        real
+            ``(b, l)``, false on padding.
+        """
+        device = self.encoder.embedding.weight.device
+        tokens = torch.from_numpy(padded([cell[0] for cell in cells], fill=self.padding)).to(device)  # (b, l)
+        values = torch.from_numpy(padded([cell[1] for cell in cells], fill=CLS_VALUE)).to(device)
+        real = tokens != self.padding
+        # without padding no mask at all, so that the fastest attention kernel is free to run
+        mask = None if bool(real.all()) else real[:, None, None, :]
+        hidden = self.encoder(tokens) + self.value_encoder(values)  # (b, l, d)
+        yield hidden, real
+        for block in self.blocks[:last]:
+            hidden = block(hidden, mask)
+            yield hidden, real
+
+    def pooled_layers(self, cells: Sequence[Sentence], *, pooling: Pooling, layers: Sequence[int]) -> list[Tensor]:
+        """Return the wanted layers pooled over each cell's tokens, ``(b, d)`` each; later ones are not computed.
+
+        Parameters
+        ----------
+        cells
+            Tokens and values of each cell, ``<cls>`` first.
+        pooling
+            ``<cls>``, or the mean over all real tokens.
+        layers
+            Ascending; 0 is the input embedding.
+        """
+        made = enumerate(self.hidden_layers(cells, last=max(layers)))
+        return [_pool(hidden, real, pooling) for number, (hidden, real) in made if number in layers]
+
+    def decoded_layers(self, cells: Sequence[Sentence]) -> list[Tensor]:
+        """Return what the expression head gives for each gene of each cell ``(n_values,)``, on every layer."""
+        made = self.hidden_layers(cells, last=self.n_layers)
+        return [self.decoder(hidden)[:, 1:][real[:, 1:]] for hidden, real in made]
+
+    @torch.no_grad()
+    def gene_vectors(self) -> NDArray[np.float32]:
+        """Return what enters the transformer for each token ``(n_tokens, d)``: its embedding, normalised."""
+        return cast("NDArray[np.float32]", self.encoder.enc_norm(self.encoder.embedding.weight).float().cpu().numpy())
+
+
+def _pool(hidden: Tensor, real: Tensor, pooling: Pooling) -> Tensor:
+    if pooling == "cls":
+        return hidden[:, 0]
+    return (hidden.float() * real[:, :, None]).sum(dim=1) / real.sum(dim=1, keepdim=True)
+
+
+def build_network(*, seed: int = 0, **settings: int) -> ScGPTNetwork:
+    """Return a network in evaluation mode with random weights; the global generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return ScGPTNetwork(**settings).eval()
+
+
+def redrawn(network: ScGPTNetwork, *, seed: int) -> ScGPTNetwork:
+    """Return a network of the same sizes, on the same device, with random weights."""
+    block = cast("_Block", network.blocks[0])
+    embedding = network.encoder.embedding
+    return build_network(
+        n_tokens=embedding.num_embeddings,
+        width=network.width,
+        n_heads=block.self_attn.num_heads,
+        d_hid=block.linear1.out_features,
+        n_layers=network.n_layers,
+        padding=network.padding,
+        seed=seed,
+    ).to(embedding.weight.device)
+
+
+def read_sizes(path: Path) -> dict[str, int]:
+    """Return the sizes of the transformer that ``args.json`` or ``config.json`` state."""
+    said = checkpoint.read_dictionary(path)
+    said.setdefault("nheads", said.get("nhead"))
+    names = {"width": "embsize", "n_heads": "nheads", "d_hid": "d_hid", "n_layers": "nlayers"}
+    absent = [name for name in names.values() if not isinstance(said.get(name), int)]
+    if absent:
+        raise InvalidInputError(
+            asked=f"the sizes of the transformer in {path}",
+            found=f"no number for {', '.join(absent)}",
+            remedy="use the file that was published with the checkpoint",
+        )
+    return {ours: said[theirs] for ours, theirs in names.items()}
+
+
+def network_files(folder: Path) -> tuple[Path, Path]:
+    """Return checkpoint and settings in a folder; raises ``InvalidInputError`` where they are missing."""
+    weights, settings = checkpoint.choose_files(
+        folder, [("best_model.pt", "args.json"), ("model.safetensors", "config.json")]
+    )
+    return weights, settings
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """A network as it was read from a folder.
+
+    Parameters
+    ----------
+    network
+        In evaluation mode, on the CPU.
+    n_parameters
+        Number of parameters loaded.
+    unused
+        Names of tensors of the checkpoint that belong to heads that nothing here needs.
+    share
+        Share of the tensors of the checkpoint that were loaded, 0 to 1.
+    files
+        What was read.
+    """
+
+    network: ScGPTNetwork
+    n_parameters: int
+    unused: list[str]
+    share: float
+    files: list[Path]
+
+
+def load_network(folder: Path, *, tokens: Mapping[str, int]) -> Loaded:
+    """Return the network in a folder; a tensor that is missing or unknown is an error, other heads are left out.
+
+    Raises
+    ------
+    InvalidInputError
+        Files are missing, do not fit each other, or hold another architecture.
+    """
+    weights, settings = network_files(folder)
+    network = build_network(n_tokens=len(tokens), padding=tokens["<pad>"], **read_sizes(settings))
+    tensors = checkpoint.renamed(checkpoint.read_tensors(weights), _RENAMED)
+    n_parameters = checkpoint.load_strictly(network, tensors, ignored=_UNUSED_HEADS)
+    unused = sorted(tensors.keys() - network.state_dict().keys())
+    return Loaded(network, n_parameters, unused, 1 - len(unused) / len(tensors), [weights, settings])
