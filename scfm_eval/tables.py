@@ -26,13 +26,16 @@ def render(report: Report, *, width: int, task: str | None = None) -> str:
     width
         Least number of characters in a line; a table that needs more takes more, since cut numbers cannot be read.
     task
-        One task, of which all scores are shown, one in a row; ``None`` shows the first headline score of each task.
+        One task, of which all scores are shown, one in a row, and the tables of its details, such as that of layers;
+        ``None`` shows the first headline score of each task.
     """
     tables = [
         _table([result for result in report.results if result.task == shown], every_score=task is not None)
         for shown in sorted({result.task for result in report.results})
         if task in (None, shown)
     ]
+    if task is not None:
+        tables += [table for result in report.results if result.task == task for table in _rows_of(result)]
     tests = [test for test in report.paired_tests if task in (None, test.task)]
     if tests:
         tables.append(_tests(tests))
@@ -59,6 +62,22 @@ def _table(results: list[Result], *, every_score: bool) -> Table:
         rows = list(zip(*cells, strict=True))
         return _filled(results[0].task, [side.replace("\n", "  ") for side in sides], heads=heads, rows=rows)
     return _filled(results[0].task, heads, heads=sides, rows=cells)
+
+
+def _rows_of(result: Result) -> list[Table]:
+    """Return the details of a result that are tables: lists of rows with the same columns."""
+    made = []
+    for name, rows in result.details.items():
+        if isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows):
+            first, *heads = rows[0]
+            cells = [[_plain(row.get(head)) for head in heads] for row in rows]
+            title = f"{name} of {result.model.name} on {result.dataset.name}"
+            made.append(_filled(title, [f"{first} {row[first]}" for row in rows], heads=heads, rows=cells))
+    return made
+
+
+def _plain(value: object) -> str:
+    return "undefined" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 def _tests(tests: list[PairedTest]) -> Table:
