@@ -1,4 +1,4 @@
-"""Fine-tuned annotation, head only: what the training schedule alone makes of the frozen model."""
+"""Fine-tuned annotation, head only: a linear head on the last layer, beside a probe of what ``embed`` gives."""
 
 import pytest
 

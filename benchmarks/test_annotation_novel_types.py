@@ -1,6 +1,7 @@
 """Unseen types: cells of a type that no training cell has should stand out more than with simple features.
 
-Methods that learn from the dataset are fitted once for each held-out type: claims about scVI or Harmony are heavy.
+Methods that learn from the dataset are fitted once for each held-out type: claims that are asked of scVI or Harmony, or
+compare with them, are heavy.
 """
 
 import pytest

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -18,8 +17,7 @@ from numpy.typing import NDArray
 
 from scfm_eval import timing
 from scfm_eval.cells import Cells
-from scfm_eval.datasets.genes import resolve
-from scfm_eval.datasets.view import fingerprint
+from scfm_eval.datasets.view import fingerprint, named_for
 from scfm_eval.device import Resident, accepted, fitting, peak_memory
 from scfm_eval.environment import versions
 from scfm_eval.errors import InvalidInputError
@@ -176,7 +174,8 @@ class StoredAnswers:
 
         def make(model: Any) -> Made:
             seen = self.view[train].copy()
-            seen.obs[keys] = self.cells.adata.obs[keys][train]
+            for key in keys:
+                seen.obs[key] = self.cells.adata.obs[key][train].cat.remove_unused_categories()
             with timing.phase("fit"):
                 model.fit_perturbations(seen)
             with timing.phase("forward"):
@@ -192,10 +191,11 @@ class StoredAnswers:
     ) -> FineTuned:
         """Return what the model says of ``test`` after it learned from ``train`` and chose on ``validation``."""
         parts = [_hash(part) for part in (train, validation, test)]
-        arguments = {"parts": parts, "labels": _hash(labels[train | validation]), "how": asdict(how)}
+        arguments = {"parts": parts, "labels": _hash(labels[train | validation]), "how": asdict(how), "of_seed": seed}
+
+        name = key_of(**arguments, **self._made_of(seed))
 
         def make(model: Any) -> Made:
-            folder = self.store.folder / "training" / key_of(**arguments, seed=seed, **self._made_of(seed))
             with timing.phase("fit"):
                 history = model.fine_tune(
                     self.view[train].copy(),
@@ -204,14 +204,13 @@ class StoredAnswers:
                     validation_labels=labels[validation],
                     how=how,
                     seed=seed,
-                    folder=folder,
+                    folder=self.store.unfinished(name),
                 )
             with timing.phase("forward"):
                 classes, probabilities = model.predict_labels(self.view[test].copy())
-            shutil.rmtree(folder, ignore_errors=True)
-            return [np.asarray(classes, dtype=np.str_), np.asarray(probabilities, dtype=np.float32)], {
-                "history": history
-            }
+            self.store.finish(name)
+            made = [np.asarray(classes, dtype=np.str_), np.asarray(probabilities, dtype=np.float32)]
+            return made, {"history": history}
 
         kept = self._kept("fine_tune", make, seed=seed, learns=True, **arguments)
         return FineTuned(kept.arrays[0], kept.arrays[1], kept.facts["history"])
@@ -273,9 +272,8 @@ class StoredAnswers:
             return list(genes)
         pretrained = self.can(Pretrained) and self.weights is not None
         vocabulary = self.model.vocabulary(self.weights) if pretrained else None  # type: ignore[attr-defined]
-        source = self.cells.dataset.gene_ids
-        found = resolve(list(genes), source=source, target=self.card.gene_ids, vocabulary=vocabulary)
-        return list(found.targets)
+        source, cells = self.cells.dataset.gene_ids, self.cells.adata
+        return named_for(genes, cells=cells, gene_ids=self.card.gene_ids, source_gene_ids=source, vocabulary=vocabulary)
 
     def _checked_profiles(self, made: NDArray[np.float32], conditions: Sequence[str]) -> NDArray[np.float32]:
         if self.view.var_names.equals(self.cells.adata.var_names) and made.shape == (len(conditions), self.view.n_vars):

@@ -156,6 +156,7 @@ def _pairing(task: Task, cells: Cells, *, seeds: Sequence[int], **conditions: An
     return key_of(
         task=task.name,
         parameters=_parameters(task),
+        reads=task.reads() if hasattr(task, "reads") else None,
         cells=cells.sha256,
         seeds=list(seeds),
         n_resamples=N_RESAMPLES,

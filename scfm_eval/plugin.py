@@ -224,18 +224,17 @@ class Run:
     def fitting(self, task: Task, rivals: Iterable[str]) -> list[tuple[int, Dataset]]:
         """Return the datasets that have every key that the task and the rivals of the claim need, with their places.
 
-        Where no dataset is named, a task is asked of the first one that has its keys: the others stand in for what that
-        one lacks.
+        Where no dataset is named, a claim is made about the first one that has its keys: the others stand in for what
+        that one lacks.
         """
+        needed = {key for rival in rivals for key in self.card(rival).needs} | set(task.keys)
         # cells that were joined for a transfer are for no other task
         have = [
             (index, dataset)
             for index, dataset in enumerate(self.datasets)
-            if set(task.keys) <= set(dataset.keys) and ("domain" in task.keys or "domain" not in dataset.keys)
+            if needed <= set(dataset.keys) and ("domain" in task.keys or "domain" not in dataset.keys)
         ]
-        chosen = have if self.config.getoption("--dataset") else have[:1]
-        needed = {key for rival in rivals for key in self.card(rival).needs}
-        return [(index, dataset) for index, dataset in chosen if needed <= set(dataset.keys)]
+        return have if self.config.getoption("--dataset") else have[:1]
 
     def _is_claimed(self, name: str, task: Task, rivals: set[str]) -> bool:
         from scfm_eval.models.protocols import missing_methods
@@ -454,12 +453,14 @@ def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Generator[None, py
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """Keep every comparison that a claim makes, whether it held or not."""
+    """Keep every comparison that a claim makes, held or not, and skip a claim about what a model cannot have."""
     from scfm_eval import score
 
     with score.recording() as made:
         try:
             return (yield)
+        except score.NotApplicableError as error:
+            pytest.skip(str(error))
         finally:
             if made:
                 item.user_properties.append(

@@ -2,37 +2,59 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import inspect
 import sys
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.models.protocols import Pretrained, missing_methods
 
+_PACKAGE = "scfm_eval"
+
 
 @cache
 def adapter_sha256(model: type) -> str:
-    """Return the hash of a model's source, so that an edit makes embeddings anew.
+    """Return the hash of a model's source, so that an edit makes its answers anew.
 
-    For a class of this package: its file, those of its parents, and what these import from this package. For any other
-    class: every Python file of the folder that the class's file is in, and of the folders below where it is a package.
-    Weights that a class opens by itself are not seen: they have to come through ``weights``.
+    For a class of this package: its file, those of its parents, and every file of this package that one of them
+    imports, directly or through others. For any other class: every Python file of the folder that the class's file is
+    in, and of the folders below where it is a package. Weights that a class opens by itself are not seen: they have to
+    come through ``weights``.
     """
     own = {sys.modules[part.__module__] for part in model.__mro__ if part.__module__ not in ("builtins", "typing")}
     files = {Path(module.__file__) for module in own if module.__file__}
-    for module in own:
-        used = {
-            str(getattr(value, "__module__", None) or getattr(value, "__name__", "")) for value in vars(module).values()
-        }
-        files |= {Path(str(sys.modules[name].__file__)) for name in used if name.startswith("scfm_eval.")}
-        if not module.__name__.startswith("scfm_eval."):
-            files |= _beside(Path(str(module.__file__)))
+    files |= {file for module in own if not module.__name__.startswith(_PACKAGE) for file in _beside_module(module)}
+    waiting = list(files)
+    while waiting:
+        found = _imported(waiting.pop()) - files
+        files |= found
+        waiting += found
     digest = hashlib.sha256()
     for file in sorted(files):
         digest.update(file.read_bytes())
     return digest.hexdigest()
+
+
+@cache
+def _imported(file: Path) -> frozenset[Path]:
+    """Return the files of this package that a file imports, at its top or inside of a function."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(_PACKAGE):
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names if alias.name.startswith(_PACKAGE)}
+    root = Path(__file__).parent.parent
+    places = (root.joinpath(*name.split(".")).with_suffix(".py") for name in names)
+    return frozenset(place for place in places if place.is_file())
+
+
+def _beside_module(module: ModuleType) -> set[Path]:
+    return _beside(Path(module.__file__)) if module.__file__ else set()
 
 
 def _beside(file: Path) -> set[Path]:

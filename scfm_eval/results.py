@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from scfm_eval.metrics.metric import Metric, Statistic, UndefinedMetricError
+from scfm_eval.metrics.metric import InapplicableMetricError, Metric, Statistic, UndefinedMetricError
 from scfm_eval.metrics.resampling import interval, replicates
 from scfm_eval.score import Score
 
@@ -25,6 +25,9 @@ class ScoreRecord(_Strict):
 
     value: float | None = Field(description="mean over seeds; null is undefined, never zero")
     reason: str = Field(default="", description="why the value is undefined")
+    applies: bool = Field(
+        default=True, description="false where model or dataset lack what the score needs: claims about it are skipped"
+    )
     low: float | None = Field(default=None, description="lower end of the 95 % percentile interval")
     high: float | None = Field(default=None, description="upper end of the 95 % percentile interval")
     chance: float | None = Field(default=None, description="the value that knows nothing about the cells")
@@ -112,6 +115,7 @@ class Result(_Strict):
             replicates=_decoded(record.replicates),
             pairing=self.pairing,
             reason=record.reason,
+            applies=record.applies,
         )
 
     def for_report(self) -> Result:
@@ -137,7 +141,8 @@ def measure(
     metric
         The metric, for its range and source.
     statistics
-        Gives one :class:`Statistic` per seed; may raise :class:`UndefinedMetricError`.
+        Gives one :class:`Statistic` per seed; may raise :class:`UndefinedMetricError`, or
+        :class:`InapplicableMetricError` for a score that claims need not speak of.
     weights
         Bootstrap weights ``(n_resamples, n_cells)``, the same for every seed and every model.
     chance
@@ -155,8 +160,10 @@ def measure(
         resampled = np.mean([replicates(statistic, weights) for statistic in per_seed], axis=0)
         expected = metric.chance if metric.chance is not None else (chance() if chance else None)
     except UndefinedMetricError as undefined:
-        return ScoreRecord(value=None, reason=str(undefined), **known)
-    return _record(values, resampled, chance=expected, how=per_seed[0].how, known=known)
+        applies = not isinstance(undefined, InapplicableMetricError)
+        return ScoreRecord(value=None, reason=str(undefined), applies=applies, **known)
+    estimated = {} if metric.chance is not None or expected is None else {"chance": "estimated with the first seed"}
+    return _record(values, resampled, chance=expected, how=estimated | per_seed[0].how, known=known)
 
 
 def combine(

@@ -22,6 +22,10 @@ class UndecidedError(Exception):
     """A comparison was used as a claim although it cannot be decided; never an expected failure."""
 
 
+class NotApplicableError(Exception):
+    """A claim is about a score that model or dataset cannot have; the claim is skipped, visibly."""
+
+
 @dataclass(frozen=True, repr=False)
 class Comparison:
     """The outcome of comparing two scores; true exactly when the claim holds.
@@ -108,6 +112,9 @@ class Score(float):
         Identifies cells, folds, seeds and resamples; only scores of equal pairing can be compared.
     reason
         Why the value is undefined.
+    applies
+        Whether model and dataset have what the score needs; comparing one that does not apply raises
+        :class:`NotApplicableError`.
     """
 
     name: str
@@ -118,6 +125,7 @@ class Score(float):
     replicates: NDArray[np.float64]
     pairing: str
     reason: str
+    applies: bool
     shift: float
 
     def __new__(
@@ -132,13 +140,14 @@ class Score(float):
         replicates: NDArray[Any] | None = None,
         pairing: str = "",
         reason: str = "",
+        applies: bool = True,
         shift: float = 0.0,
     ) -> Score:
         """Make the float and attach what is known of it."""
         self = super().__new__(cls, math.nan if value is None else value)
         self.name, self.model, self.dataset = name, model, dataset
         self.higher_is_better, self.chance = higher_is_better, chance
-        self.pairing, self.reason, self.shift = pairing, reason, shift
+        self.pairing, self.reason, self.applies, self.shift = pairing, reason, applies, shift
         self.replicates = np.empty(0) if replicates is None else np.asarray(replicates, dtype=np.float64)
         return self
 
@@ -184,6 +193,7 @@ class Score(float):
             replicates=self.replicates + by,
             pairing=self.pairing,
             reason=self.reason,
+            applies=self.applies,
             shift=self.shift + by,
         )
 
@@ -207,6 +217,9 @@ class Score(float):
 
     def compare(self, other: float, relation: str) -> Comparison:
         """Return what comes of ``self <relation> other``: an operator, or "at least" or "at most level with"."""
+        for score in (self, other):
+            if isinstance(score, Score) and not score.applies:
+                raise NotApplicableError(str(score))
         right = str(other) if isinstance(other, Score) else f"{other:.3f}"
         reason = self._undecidable(other)
         if reason:

@@ -77,6 +77,14 @@ class Store:
             raise OSError(f"{place} does not read back as it was written: the disk or its file system is at fault")
         return Stored(*written, was_there=False)
 
+    def unfinished(self, name: str) -> Path:
+        """Return a folder for work that may be interrupted and go on later; see :meth:`finish`."""
+        return self.folder / "unfinished" / name
+
+    def finish(self, name: str) -> None:
+        """Take the folder of unfinished work away."""
+        shutil.rmtree(self.unfinished(name), ignore_errors=True)
+
     def _write(self, place: Path, arrays: list[NDArray[Any]], facts: dict[str, Any]) -> None:
         temporary = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name[:8]}."))
         try:

@@ -274,3 +274,23 @@ def test_a_refusal_is_three_lines_and_no_traceback(suite):
     run.stdout.fnmatch_lines(["*asked: one with a label key*", "found: one label only: a", "to do: *"])
     assert "Traceback" not in run.stdout.str()
     assert "evaluate.py" not in run.stdout.str()
+
+
+def test_a_claim_about_a_score_that_the_model_cannot_have_is_skipped_visibly(suite):
+    claims = suite.path / "benchmarks" / "test_toy.py"
+    absent = 'Scored({"native": ScoreRecord(value=None, reason="it has no head", applies=False), '
+    text = claims.read_text().replace("Scored({", absent).replace("import measure", "import ScoreRecord, measure")
+    claims.write_text(f'{text}\n\ndef test_native(result):\n    assert result["native"] > 0.1\n')
+    suite("--model", "models.py:Good", "-k", "native or chance").assert_outcomes(passed=1, skipped=1, deselected=3)
+    skipped = verdicts(suite)["test_native", "good"]
+    assert skipped.outcome == "skipped"
+    assert "it has no head" in skipped.reason
+
+
+@pytest.mark.usefixtures("suite")
+def test_without_a_dataset_each_claim_takes_the_first_that_has_its_keys(pytester):
+    run = pytester.runpytest_subprocess("benchmarks", "--collect-only", "-q", "--model", "models.py:Good")
+    claims = {line.partition("::")[2] for line in run.outlines if "::" in line}
+    assert "test_beats_pca[good-pbmc68k_reduced]" in claims
+    assert "test_needs_batches[good-synthetic_batches]" in claims
+    assert len(claims) == 3

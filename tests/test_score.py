@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scfm_eval.score import Score, UndecidedError, recording
+from scfm_eval.score import NotApplicableError, Score, UndecidedError, recording
 
 RNG = np.random.default_rng(0)
 NOISE = RNG.normal(scale=0.05, size=1000)
@@ -101,3 +101,10 @@ def test_a_margin_is_a_number():
 @given(st.floats(0, 1), st.floats(0, 1))
 def test_no_two_scores_beat_each_other(a, b):
     assert not (score(a) > score(b) and score(b) > score(a))
+
+
+def test_a_score_that_does_not_apply_is_no_claim_at_all():
+    without = score(None, noise=None, reason="no head", applies=False)
+    for claim in (lambda: without > 0.1, lambda: score(0.8) > without, lambda: without - 0.1 >= without.chance):
+        with pytest.raises(NotApplicableError, match="no head"):
+            claim()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -94,6 +94,25 @@ def view(
         hint=_hint(cells, source=source_gene_ids),
     )
     return AnnData(X=X, obs=obs, var=pd.DataFrame(index=pd.Index(names, dtype=object))), readable
+
+
+def named_for(
+    genes: Sequence[str],
+    *,
+    cells: AnnData,
+    gene_ids: GeneIds,
+    source_gene_ids: GeneIds,
+    vocabulary: Collection[str] | None,
+) -> list[str | None]:
+    """Return what a model calls each of ``genes``: as in its view where they were measured, else by the gene tables.
+
+    ``None`` stands for a gene that the model cannot have. Parameters as of :func:`view`.
+    """
+    measured = _resolved(cells, target=gene_ids, source=source_gene_ids, vocabulary=vocabulary).targets
+    own = dict(zip(cells.var_names, measured, strict=True))
+    known = None if vocabulary is None else frozenset(vocabulary)
+    others = resolve(list(genes), source=source_gene_ids, target=gene_ids, vocabulary=known).targets
+    return [own[gene] if own.get(gene) is not None else other for gene, other in zip(genes, others, strict=True)]
 
 
 def require_readable(readable: Readable, *, model: str, dataset: str, minimum: float = 0.10) -> None:

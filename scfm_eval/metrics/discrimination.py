@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from scfm_eval.metrics.how import made_with
 from scfm_eval.metrics.metric import Statistic, UndefinedMetricError, metric
+from scfm_eval.metrics.perturbation import ratio_error
 from scfm_eval.metrics.responses import RESOLUTION, Responses, mean_over_conditions
 from scfm_eval.metrics.weighted import Floats, ratio
 
@@ -30,7 +31,7 @@ def pds_l1(responses: Responses) -> Statistic:
     -------
     ``1 − r / N``, where r true changes of the N in the group are nearer than the right one (ties count half): 1 is
     best, ``1/N`` worst, ``0.5 + 1/(2N)`` chance. A condition that is alone in its group is named and left out. Larger
-    changes score higher: see :data:`~scfm_eval.metrics.perturbation.effect_size_ratio`.
+    changes score higher: see :data:`~scfm_eval.metrics.perturbation.effect_size_error`.
 
     Raises
     ------
@@ -71,11 +72,19 @@ def centroid_accuracy(responses: Responses) -> Statistic:
     return mean_over_conditions(values, responses.conditions, left_out=_ALONE, how=_candidates(sizes))
 
 
-@metric(best=np.inf, worst=0.0, source="scfm_eval")
-def variance_ratio(responses: Responses) -> Statistic:
-    """Variance of the predicted changes within groups over that of the true ones, summed over genes.
+@metric(best=0.0, worst=1.0, source="scfm_eval")
+def variance_error(responses: Responses) -> Statistic:
+    """How far the predicted changes differ from each other too little or too much: error of the ratio of variances.
 
-    0 is one answer to everything; 1 is right; above 1 no side is better, though the range is declared upwards.
+    Parameters
+    ----------
+    responses
+        True and predicted expression.
+
+    Returns
+    -------
+    In [0, 1]: one minus the smaller variance over the larger one, of changes within groups and summed over genes. One
+    answer to everything gives 1. ``how`` holds the ratio, predicted over true: 0 is one answer to everything.
 
     Raises
     ------
@@ -85,14 +94,15 @@ def variance_ratio(responses: Responses) -> Statistic:
     genes = responses.scored.all(axis=0)
     members = [np.flatnonzero(responses.groups == group) for group in np.unique(responses.groups)]
     predicted, true = responses.predicted_change[:, genes], responses.true_change[:, genes]
-    if not _spread(np.ones((1, len(true))), true, members=members)[0] > RESOLUTION**2:
+    once = np.ones((1, len(true)))
+    if not _spread(once, true, members=members)[0] > RESOLUTION**2:
         raise UndefinedMetricError("true changes do not differ within any group of conditions")
 
-    def of_weights(weights: Floats) -> Floats:
+    def ratios(weights: Floats) -> Floats:
         return ratio(_spread(weights, predicted, members=members), _spread(weights, true, members=members))
 
-    how = made_with(unit="perturbation", n_genes=int(genes.sum()), n_groups=len(members))
-    return Statistic(of_weights, n_cells=len(true), how=how)
+    how = made_with(unit="perturbation", n_genes=int(genes.sum()), n_groups=len(members), ratio=float(ratios(once)[0]))
+    return Statistic(lambda weights: ratio_error(ratios(weights)), n_cells=len(true), how=how)
 
 
 @metric(best=1.0, worst=0.0, source="scfm_eval")

@@ -40,18 +40,28 @@ def energy_distance(X: ArrayLike, Y: ArrayLike) -> float:
     return float(2 * between.mean() - _mean_of_pairs(within_x) - _mean_of_pairs(within_y))
 
 
-def squared_mmd(X: ArrayLike, Y: ArrayLike) -> float:
-    """Return the squared maximum mean discrepancy with the kernel ``exp(−‖x − y‖² / median)``, as a U-statistic.
+def squared_mmd(X: ArrayLike, Y: ArrayLike, *, width: float | None = None) -> float:
+    """Return the squared maximum mean discrepancy with the kernel ``exp(−‖x − y‖² / width)``, as a U-statistic.
 
-    The median is that of all squared distances between different cells of both sets. Parameters, errors and the value
-    of equal samples are those of :func:`energy_distance`; cells that are all equal have distance 0.
+    Parameters, errors and the value of equal samples are those of :func:`energy_distance`, and also:
+
+    Parameters
+    ----------
+    width
+        Of the kernel, above 0; ``None`` takes :func:`kernel_width` of both sets, which then depends on either.
     """
     squares = _squared_distances(X, Y)
-    scale = _median(squares)
-    if scale == 0.0:
-        raise UndefinedMetricError("more than half of the cells are equal: the kernel has no width")
+    scale = _median(squares) if width is None else width
     between, within_x, within_y = (np.exp(-part / scale) for part in squares)
     return float(_mean_of_pairs(within_x) + _mean_of_pairs(within_y) - 2 * between.mean())
+
+
+def kernel_width(X: ArrayLike, Y: ArrayLike) -> float:
+    """Return the median of all squared distances between different cells of both sets.
+
+    Parameters are those of :func:`energy_distance`, and so are the errors; the median must be above 0, too.
+    """
+    return _median(_squared_distances(X, Y))
 
 
 @metric(best=-np.inf, worst=np.inf, source="10.1038/s41592-023-02144-y")
@@ -77,13 +87,21 @@ def e_distance(pairs: Iterable[Pair], *, conditions: NDArray[np.str_], predicted
 
 
 @metric(best=-np.inf, worst=np.inf, source="10.5555/2188385.2188410")
-def mmd(pairs: Iterable[Pair], *, conditions: NDArray[np.str_], predicted_cells: str) -> Statistic:
+def mmd(
+    pairs: Iterable[Pair], *, conditions: NDArray[np.str_], predicted_cells: str, widths: Iterable[float]
+) -> Statistic:
     """Unbiased squared maximum mean discrepancy of true and predicted cells, mean over conditions; lower is better.
 
-    Parameters, and the value of the true distribution, as :data:`e_distance`.
+    Other parameters, and the value of the true distribution, as :data:`e_distance`.
+
+    Parameters
+    ----------
+    widths
+        Width of the kernel for each condition, above 0. It should not depend on the prediction: else each model is
+        judged under a kernel of its own.
     """
-    values = np.array([squared_mmd(true, predicted) for true, predicted in pairs])
-    how = {"kernel": "rbf, median heuristic on each pair of sets, U-statistic", "predicted_cells": predicted_cells}
+    values = np.array([squared_mmd(*pair, width=width) for pair, width in zip(pairs, widths, strict=True)])
+    how = {"kernel": "rbf of a width given for each condition, U-statistic", "predicted_cells": predicted_cells}
     return mean_over_conditions(values, conditions, how=how)
 
 
@@ -121,4 +139,7 @@ def _mean_of_pairs(within: Floats) -> float:
 def _median(squares: tuple[Floats, Floats, Floats]) -> float:
     between, *within = squares
     pairs = [part[np.triu_indices(len(part), 1)] for part in within]
-    return float(np.median(np.concatenate([between.ravel(), *pairs])))
+    median = float(np.median(np.concatenate([between.ravel(), *pairs])))
+    if median == 0.0:
+        raise UndefinedMetricError("more than half of the cells are equal: the kernel has no width")
+    return median

@@ -16,6 +16,10 @@ class UndefinedMetricError(ValueError):
     """The metric has no value on this input; the message is the reason that the report states."""
 
 
+class InapplicableMetricError(UndefinedMetricError):
+    """Whatever the model answers there is no value: it, or the dataset, lacks what the metric needs."""
+
+
 @dataclass(frozen=True)
 class Statistic:
     """A value as a function of how often each cell counts.

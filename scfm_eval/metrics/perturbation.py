@@ -111,18 +111,43 @@ def direction_match(responses: Responses, *, changed: NDArray[np.bool_]) -> Stat
     return mean_over_conditions(values, responses.conditions, left_out="no gene truly changed")
 
 
-@metric(best=np.inf, worst=0.0, source="scfm_eval")
-def effect_size_ratio(responses: Responses) -> Statistic:
-    """Length of the predicted change over the length of the true one, mean over conditions.
+@metric(best=0.0, worst=1.0, source="scfm_eval")
+def effect_size_error(responses: Responses) -> Statistic:
+    """How far the size of the predicted change is from that of the true one, mean over conditions.
 
-    1 is right, 0 is no change. It is read beside discrimination, which larger changes raise: above 1 no side is better,
-    though the range is declared upwards.
+    Parameters
+    ----------
+    responses
+        True and predicted expression.
+
+    Returns
+    -------
+    In [0, 1]: one minus the smaller size over the larger one, so that a change twice as large as the truth and one half
+    as large are equally wrong; no change gives 1. ``how`` holds the mean of :func:`effect_size_ratios`, which says on
+    which side it errs. A condition whose truth does not change is named and left out.
+    """
+    ratios = effect_size_ratios(responses)
+    how = {} if np.isnan(ratios).all() else {"mean_ratio": float(np.nanmean(ratios))}
+    return mean_over_conditions(
+        ratio_error(ratios), responses.conditions, left_out="the truth does not change", how=how
+    )
+
+
+def effect_size_ratios(responses: Responses) -> Floats:
+    """Return the length of the predicted change over that of the true one ``(n_conditions,)``.
+
+    1 is right, 0 is no change; nan where the truth does not change. Larger changes also score higher in discrimination.
     """
     predicted, true = (
         np.sqrt(over_scored(change**2, responses.scored))
         for change in (responses.predicted_change, responses.true_change)
     )
-    return mean_over_conditions(ratio(predicted, true), responses.conditions, left_out="the truth does not change")
+    return ratio(predicted, true)
+
+
+def ratio_error(ratios: Floats) -> Floats:
+    """Return ``1 − exp(−|log r|)`` of ratios ``r`` of at least 0: 0 where r is 1, the same for r and 1 / r, 1 for 0."""
+    return np.asarray(1 - np.minimum(ratios, 1.0) / np.maximum(ratios, 1.0))
 
 
 def _correlation(responses: Responses, *, reference: Floats, name: str) -> Statistic:

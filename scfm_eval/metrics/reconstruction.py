@@ -89,19 +89,20 @@ def cell_pearson(target: ArrayLike, predicted: ArrayLike, *, cell: ArrayLike) ->
 
     Returns
     -------
-    In [−1, 1]. A cell in which either side does not vary has none and is left out; ``how`` states how many there are.
+    In [−1, 1]. A cell whose true values do not vary is left out, for every model; one whose predicted values do not
+    vary counts 0, since a model would gain if it were left out. ``how`` states how many there are of both.
 
     Raises
     ------
     InvalidInputError
         As :data:`cell_mse`.
     UndefinedMetricError
-        No cell has one.
+        In no cell do the true values vary, or in none of the others the predicted ones.
     """
     true, given, rows = _values(target, predicted, cell)
     true, given = (values - cell_means(values, cell=rows)[rows] for values in (true, given))
     shared, left, right = (cell_means(product, cell=rows) for product in (true * given, true**2, given**2))
-    return _mean_correlation(shared, left, right)
+    return _mean_correlation(shared, true=left, given=right)
 
 
 @metric(best=1.0, worst=-np.inf, chance=0.0, source="scikit-learn r2_score, median over genes")
@@ -166,13 +167,13 @@ def centred_pearson(target: ArrayLike, predicted: ArrayLike, *, mean: ArrayLike)
     InvalidInputError
         The shapes differ, or a value is not finite.
     UndefinedMetricError
-        No cell has one, as when the mean profile itself is the prediction.
+        As :data:`cell_pearson`; so it is when the mean profile itself is the prediction.
     """
     true, given = (table - np.asarray(mean, dtype=np.float64) for table in _tables(target, predicted))
     true, given = (table - table.mean(axis=1, keepdims=True) for table in (true, given))
     shared, left, right = (np.einsum("cg,cg->c", *pair) for pair in ((true, given), (true, true), (given, given)))
     n_genes = true.shape[1]
-    return _mean_correlation(shared / n_genes, left / n_genes, right / n_genes)
+    return _mean_correlation(shared / n_genes, true=left / n_genes, given=right / n_genes)
 
 
 def cell_means(values: NDArray[Any], *, cell: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -216,17 +217,20 @@ def _mean_over_cells(values: NDArray[np.float64]) -> Statistic:
     return Statistic(lambda weights: weighted_mean(weights, values), n_cells=len(values), how=made_with())
 
 
-def _mean_correlation(shared: Floats, left: Floats, right: Floats) -> Statistic:
-    defined = (left > _LEAST_VARIANCE) & (right > _LEAST_VARIANCE)
-    if not defined.any():
-        raise UndefinedMetricError("in no cell do both the true and the predicted values vary")
+def _mean_correlation(shared: Floats, *, true: Floats, given: Floats) -> Statistic:
+    defined = true > _LEAST_VARIANCE
+    varies = defined & (given > _LEAST_VARIANCE)
+    if not varies.any():
+        side = "predicted" if defined.any() else "true"
+        raise UndefinedMetricError(f"in no cell that could be scored do the {side} values vary")
     values = np.zeros(len(shared))
-    values[defined] = np.clip(shared[defined] / np.sqrt(left[defined] * right[defined]), -1, 1)
+    values[varies] = np.clip(shared[varies] / np.sqrt(true[varies] * given[varies]), -1, 1)
+    how = made_with(undefined=int((~defined).sum()), flat_predictions=int((defined & ~varies).sum()))
 
     def of_weights(weights: Floats) -> Floats:
         return ratio(weights @ values, weights @ defined.astype(np.float64))
 
-    return Statistic(of_weights, n_cells=len(values), how=made_with(undefined=int((~defined).sum())))
+    return Statistic(of_weights, n_cells=len(values), how=how)
 
 
 def _nan_median(values: Floats) -> Floats:

@@ -156,16 +156,8 @@ def batch_distances(
     if not large.size:
         raise UndefinedMetricError(f"no batch has {MIN_BATCH} cells")
     within = [
-        _relative(
-            _centroid_distances(
-                own[batch_of_cell == b],
-                codes[batch_of_cell == b],
-                n_types=len(types),
-                trim=trim,
-                min_cells=min_cells_in_batch,
-            )
-        )
-        for b in large
+        _relative(_centroid_distances(own[of], codes[of], n_types=len(types), trim=trim, min_cells=min_cells_in_batch))
+        for of in (batch_of_cell == b for b in large)
     ]
     found = {
         "trim": trim,

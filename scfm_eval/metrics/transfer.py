@@ -10,7 +10,7 @@ from scfm_eval.metrics.classification import macro_f1
 from scfm_eval.metrics.how import made_with
 from scfm_eval.metrics.inputs import as_categories
 from scfm_eval.metrics.metric import Statistic, UndefinedMetricError, metric
-from scfm_eval.metrics.weighted import Floats, group_mean_statistic
+from scfm_eval.metrics.weighted import Floats, mean_of_group_means
 
 _SOURCE = "10.1007/s10994-009-5152-4"
 
@@ -47,12 +47,13 @@ def macro_f1_drop(truth: ArrayLike, *, within: ArrayLike, transferred: ArrayLike
     return Statistic(of_weights, n_cells=inside.n_cells, how=inside.how)
 
 
-@metric(best=0.0, worst=1.0, chance=0.5, source=_SOURCE)
+@metric(best=0.5, worst=1.0, chance=0.5, source=_SOURCE)
 def domain_accuracy(domain: ArrayLike, *, predicted: ArrayLike, labels: ArrayLike) -> Statistic:
     """Share of cells whose domain is recognised, averaged over the groups of one label and one domain.
 
     The plain share would reward knowing the type where types differ in frequency: here whoever knows the type and
-    nothing else has one half, and so has who knows nothing.
+    nothing else has one half, and so has who knows nothing. Less than that counts as one half: a classifier that errs
+    more often than a coin has not found domains that lie closer together.
 
     Parameters
     ----------
@@ -65,7 +66,8 @@ def domain_accuracy(domain: ArrayLike, *, predicted: ArrayLike, labels: ArrayLik
 
     Returns
     -------
-    In [0, 1], lower is better: 1 is a domain that can be told from every cell, 0.5 one that cannot.
+    In [0.5, 1], lower is better: 1 is a domain that can be told from every cell, 0.5 one that cannot. The share itself
+    is in ``how``.
 
     Raises
     ------
@@ -87,5 +89,10 @@ def domain_accuracy(domain: ArrayLike, *, predicted: ArrayLike, labels: ArrayLik
     if len(domains) < 2 or not shared.any():
         raise UndefinedMetricError(f"no label is in each of two domains: there is {', '.join(domains)}")
     codes = np.where(shared[of_label], of_label * len(domains) + of_domain, -1)
-    how = made_with("scipy", n_labels=int(shared.sum()))
-    return group_mean_statistic(true == given, codes=codes, n_groups=len(table), how=how)
+
+    def share(weights: Floats) -> Floats:
+        return mean_of_group_means(weights, true == given, codes=codes, n_groups=len(table))
+
+    as_it_is = float(share(np.ones((1, len(true))))[0])
+    how = made_with("scipy", n_labels=int(shared.sum()), share=as_it_is, counted_from=domain_accuracy.best)
+    return Statistic(lambda weights: np.maximum(share(weights), domain_accuracy.best), n_cells=len(true), how=how)

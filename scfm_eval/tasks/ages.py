@@ -8,31 +8,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scfm_eval.datasets.counts import some
-from scfm_eval.errors import InvalidInputError
+from scfm_eval.metrics.metric import UndefinedMetricError
 
-_YEARS = re.compile(
-    r"\s*(?P<years>\d+(\.\d+)?)([\s-]*(y|yr|yrs|year|years)([\s-]*old)?(\s+human)?(\s+stage)?)?\s*", re.I
+_AGE = re.compile(
+    r"\s*(?P<number>\d+(\.\d+)?)"
+    r"([\s-]*(y|yrs?|years?|(?P<months>mo|months?)|(?P<weeks>weeks?)|(?P<days>days?))([\s-]*old)?(\s+human)?(\s+stage)?)?\s*",
+    re.I,
 )
+_IN_A_YEAR = {"months": 12, "weeks": 365.25 / 7, "days": 365.25}
 
 
 def years(ages: NDArray[np.str_]) -> NDArray[np.float64]:
-    """Return ages in years ``(n_cells,)`` of texts such as "34", "34 years" or "34-year-old stage".
+    """Return ages in years ``(n_cells,)`` of texts such as "34", "34 years", "34-year-old stage" or "6 months".
 
     Raises
     ------
-    InvalidInputError
-        Some are written in another way; they are named.
+    UndefinedMetricError
+        Some are written in another way, as "adult stage" is; they are named.
     """
     written, position = np.unique(ages, return_inverse=True)
-    found = [_YEARS.fullmatch(text) for text in written]
+    found = [_AGE.fullmatch(text) for text in written]
     strange = [str(text) for text, match in zip(written, found, strict=True) if match is None]
     if strange:
-        raise InvalidInputError(
-            asked="ages in years, such as 34, 34 years or 34-year-old stage",
-            found=some(strange),
-            remedy="write them as years, or leave the age of these cells empty",
-        )
-    return np.array([float(match["years"]) for match in found if match])[position]
+        raise UndefinedMetricError(f"some ages are no number of years, months, weeks or days: {some(strange)}")
+    return np.array([_in_years(match) for match in found if match])[position]
 
 
 def quartiles(ages: NDArray[np.float64]) -> tuple[NDArray[np.str_], list[float]]:
@@ -52,3 +51,7 @@ def quartiles(ages: NDArray[np.float64]) -> tuple[NDArray[np.str_], list[float]]
     edges = edges[edges < ages.max()]
     names = np.array([*(f"up to {edge:g}" for edge in edges), f"above {edges[-1]:g}" if len(edges) else "one age"])
     return names[np.searchsorted(edges, ages, side="left")], edges.tolist()
+
+
+def _in_years(age: re.Match[str]) -> float:
+    return float(age["number"]) / next((n for unit, n in _IN_A_YEAR.items() if age[unit]), 1)

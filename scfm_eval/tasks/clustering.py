@@ -28,6 +28,7 @@ from scfm_eval.tasks.task import Answers, Scored, lacks, resampling_weights
 
 ANNOTATIONS = ("label", "phenotype", "age", "cancer_type")
 """Keys that clusters are compared with, as far as a dataset declares them."""
+_OF_CLUSTERS: tuple[Metric[Any], ...] = (ari, ami, nmi, asw)
 _NEIGHBORS = 15
 _FOLDS = 5
 _PERMUTATIONS = 20
@@ -58,8 +59,9 @@ class Clustering:
     ``phenotype_accuracy`` of logistic regression that learned from 80 % of the cells, each cell predicted once. A cell
     is then tested beside cells of its own donor: ``phenotype_accuracy_unseen_donors`` holds out whole donors.
 
-    Chance is the mean over permutations of the annotation. Intervals are over donors where there are several, else
-    over cells; for ``patient_ari`` over the cells of each donor.
+    Chance is the mean over 20 permutations of the annotation with the first seed, for ``avg_bio`` the value of one of
+    them. Where an age is not a number, the scores of ages are undefined and name it. Intervals are over donors where
+    there are several, else over cells; for ``patient_ari`` over the cells of each donor.
     """
 
     name: ClassVar[str] = "clustering"
@@ -72,18 +74,24 @@ class Clustering:
         return has_seen_labels(model) or lacks(model, Embedder)
 
     def check(self, cells: AnnData, *, dataset: str) -> None:
-        """Raise ``InvalidInputError`` for one label only, a class with one cell, or an age that is no number."""
+        """Raise ``InvalidInputError`` for one label only, or a class with one cell."""
         check_keys(cells, keys=self.keys, dataset=dataset)
-        if "age" in cells.obs and cells.obs["age"].notna().any():
-            _annotated(cells, "age")
 
     def score(self, answers: Answers, cells: AnnData, *, seeds: Sequence[int]) -> Scored:
         """Score clusters over seeds; cells without a value of an annotation are left out of its scores."""
         embeddings = {seed: answers.embed(seed=seed) for seed in seeds}
         annotated = {
-            key: _annotated(cells, key) for key in ANNOTATIONS if key in cells.obs and cells.obs[key].notna().any()
+            key: _Annotated.of(cells, key=key)
+            for key in ANNOTATIONS
+            if key in cells.obs and cells.obs[key].notna().any()
         }
         scores: dict[str, ScoreRecord] = {}
+        if "age" in annotated:
+            try:
+                annotated["age"] = _in_quarters(annotated["age"])
+            except UndefinedMetricError as undefined:
+                del annotated["age"]
+                scores |= _undefined("age_", reason=str(undefined))
         for key, kept in annotated.items():
             prefix = "" if key == "label" else f"{key}_"
             scores |= {prefix + name: record for name, record in _table(embeddings, kept).items()}
@@ -96,12 +104,16 @@ class Clustering:
         return Scored(scores, {"annotations": about}, _notes(annotated, cells))
 
 
-def _annotated(cells: AnnData, key: str) -> _Annotated:
-    kept = _Annotated.of(cells, key=key)
-    if key != "age":
-        return kept
-    groups, edges = ages.quartiles(ages.years(kept.labels))
-    return replace(kept, labels=groups, edges=edges)
+def _in_quarters(aged: _Annotated) -> _Annotated:
+    groups, edges = ages.quartiles(ages.years(aged.labels))
+    return replace(aged, labels=groups, edges=edges)
+
+
+def _undefined(prefix: str, *, reason: str) -> dict[str, ScoreRecord]:
+    def statistics() -> list[Statistic]:
+        raise UndefinedMetricError(reason)
+
+    return {prefix + metric.name: measure(metric, statistics, weights=np.empty((0, 0))) for metric in _OF_CLUSTERS}
 
 
 def _table(embeddings: dict[int, NDArray[np.float32]], kept: _Annotated) -> dict[str, ScoreRecord]:
@@ -109,10 +121,7 @@ def _table(embeddings: dict[int, NDArray[np.float32]], kept: _Annotated) -> dict
     k = len(np.unique(kept.labels))
     clusters = [kmeans_clusters(X, n_clusters=k, seed=seed) for seed, X in spaces.items()]
     given: dict[Metric[Any], list[NDArray[Any]]] = {
-        ari: clusters,
-        ami: clusters,
-        nmi: clusters,
-        asw: [*spaces.values()],
+        metric: [*spaces.values()] if metric is asw else clusters for metric in _OF_CLUSTERS
     }
     weights, shuffled = kept.weights(), kept.shuffled()
     return {

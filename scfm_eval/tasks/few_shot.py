@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 from scfm_eval.datasets.keys import check_keys
 from scfm_eval.datasets.splits import Split
 from scfm_eval.metrics.classification import macro_f1
-from scfm_eval.metrics.metric import Statistic, UndefinedMetricError
+from scfm_eval.metrics.metric import InapplicableMetricError, Statistic
 from scfm_eval.models.protocols import Embedder
 from scfm_eval.results import ScoreRecord, measure
 from scfm_eval.tasks import small_probes
@@ -38,7 +38,8 @@ class FewShot:
     The folds are those of the annotation task, so that methods which learn from the dataset itself learn once for both.
     In every fold the k cells are drawn anew ``n_draws`` times; those for a smaller k are among those for a larger one,
     and all models get the same. A class with fewer than k cells gives all that it has, which the notes say. Macro F1 is
-    that over all cells, averaged over draws; intervals are over donors or cells, with the draws as they are.
+    that over all cells, averaged over draws; intervals are over donors or cells, with the draws as they are. Chance is
+    the mean over 4 permutations of the cells with the first seed.
 
     Two probes: logistic regression (inputs standardised by the training folds, which needs no labels; C fixed, as a
     handful of cells cannot choose it), and the class whose mean is nearest by cosine.
@@ -140,7 +141,7 @@ def _score(
 
     def statistics() -> list[Statistic]:
         if max(sizes.values()) < k:
-            raise UndefinedMetricError(f"no class has {k} training cells; the largest has {max(sizes.values())}")
+            raise InapplicableMetricError(f"no class has {k} training cells; the largest has {max(sizes.values())}")
         return [_over_draws(labels, run) for run in runs]
 
     def chance() -> float:

@@ -22,8 +22,8 @@ from scfm_eval.metrics.significance import mcnemar, wilcoxon_over_seeds
 from scfm_eval.models.protocols import Embedder, FineTuner, FineTuning, Mode, card, missing_methods
 from scfm_eval.results import ScoreRecord, measure
 from scfm_eval.tasks import probes
-from scfm_eval.tasks.labelled import Labelled, has_seen_cells
-from scfm_eval.tasks.task import Answers, Scored, lacks, resampling_weights
+from scfm_eval.tasks.labelled import TOO_FEW_DONORS, Labelled, has_seen_cells, weights_of_tested
+from scfm_eval.tasks.task import Answers, Scored, lacks
 
 _BY_PREDICTION: tuple[Metric[Any], ...] = (
     classification.macro_f1,
@@ -38,6 +38,11 @@ _BESIDE: dict[str, tuple[Metric[Any], ...]] = {
 }
 _GAINS = {"": classification.accuracy, "macro_f1_": classification.macro_f1}
 _GAIN_KINDS: tuple[Metric[Any], ...] = (gains.gain_absolute, gains.gain_relative_percent)
+"""Note of a result whose cells are split, but not drawn, by donor."""
+_COMPARED = {
+    "tuned": "the trained head on the pooled last layer",
+    "frozen": "logistic regression on embed, which may be another layer or scaled otherwise",
+}
 _PERMUTATIONS = 20
 
 
@@ -86,7 +91,11 @@ class FineTunedAnnotation:
     training cells, and the same architecture fine-tuned from random weights. Baselines, and controls that cannot be
     fine-tuned, are scored by probes on the same training cells: ``macro_f1`` is that of the logistic regression. The
     gains are in accuracy, and with ``macro_f1_`` before their name in macro F1. Intervals are over test cells, or over
-    test donors where there are enough of them.
+    test donors where there are enough of them. Chance is that of the first seed.
+
+    Fine-tuning pools the last layer, each coordinate standardised. The frozen probe is another classifier, and reads
+    what ``embed`` gives: maybe another layer (by default the last but one in Geneformer), or rows of unit length
+    (scGPT). A gain has all of this in it; ``from_scratch_macro_f1`` differs from ``macro_f1`` in what it starts from.
 
     Parameters
     ----------
@@ -128,12 +137,12 @@ class FineTunedAnnotation:
         splits = [parts(known.labels, donors=known.donors, seed=seed) for seed in seeds]
         tested = np.flatnonzero(np.any([split.test for split in splits], axis=0))
         runs = [self._run(answers, known, split, seed, tested) for split, seed in zip(splits, seeds, strict=True)]
-        weights, by_donor = _weights(known, splits, tested)
+        weights, by_donor = weights_of_tested(known, [split.test for split in splits], unit=splits[0].unit)
         scores = _scores(runs, weights)
         scores |= _gain_scores(runs, weights) if "frozen_" in runs[0].said else _undefined(answers)
         notes = _notes(runs, seeds)
         if splits[0].unit == "donor" and not by_donor:
-            notes.append("too few donors in a test part: intervals are over its cells and do not speak of other donors")
+            notes.append(TOO_FEW_DONORS)
         return Scored(scores, _details(runs, scores, known, seeds), notes)
 
     def _run(self, answers: Answers, known: Labelled, split: Parts, seed: int, tested: NDArray[np.intp]) -> _Run:
@@ -149,7 +158,7 @@ class FineTunedAnnotation:
 
 @dataclass(frozen=True)
 class HeadAnnotation(FineTunedAnnotation):
-    """Only the classification head is trained; see :class:`FineTunedAnnotation`."""
+    """Only the classification head is trained, on the pooled last layer; see :class:`FineTunedAnnotation`."""
 
     mode: Mode = "head"
     name: ClassVar[str] = "annotation_finetuned_head"
@@ -212,16 +221,6 @@ def _probe(run: _Run, answers: Answers, known: Labelled, *, seed: int, prefixes:
         run.add(prefix, classes, probabilities)
 
 
-def _weights(known: Labelled, splits: Sequence[Parts], tested: NDArray[np.intp]) -> tuple[NDArray[Any], bool]:
-    """Draw the test cells of all seeds, or their donors; with few donors a seed would often be left without any."""
-    by_donor = False
-    if known.donors is not None and splits[0].unit == "donor":
-        fewest = min(len(np.unique(known.donors[split.test])) for split in splits)
-        by_donor = fewest >= (2 if len(splits) == 1 else 4)
-    donors = known.donors[tested] if known.donors is not None and by_donor else None
-    return resampling_weights(donors=donors, strata=np.zeros(len(tested), dtype=np.int64)), by_donor
-
-
 def _scores(runs: Sequence[_Run], weights: NDArray[Any]) -> dict[str, ScoreRecord]:
     rng = np.random.default_rng(0)
     orders = [rng.permutation(len(runs[0].truth)) for _ in range(_PERMUTATIONS)]
@@ -247,7 +246,8 @@ def _gain_scores(runs: Sequence[_Run], weights: NDArray[Any]) -> dict[str, Score
         for gain in _GAIN_KINDS:
 
             def statistics(of: Metric[Any] = of, gain: Metric[Any] = gain) -> list[Statistic]:
-                return [gain.statistic(run.statistic(of, ""), frozen=run.statistic(of, "frozen_")) for run in runs]
+                made = [gain.statistic(run.statistic(of, ""), frozen=run.statistic(of, "frozen_")) for run in runs]
+                return [replace(one, how=one.how | _COMPARED) for one in made]
 
             scores[prefix + gain.name] = measure(gain, statistics, weights=weights)
     return scores
@@ -261,7 +261,7 @@ def _undefined(answers: Answers) -> dict[str, ScoreRecord]:
     if not answers.can(FineTuner):
         names.append("from_scratch_macro_f1")
         reason = "it cannot be fine-tuned: its other scores are those of probes"
-    return {name: ScoreRecord(value=None, reason=reason) for name in names}
+    return {name: ScoreRecord(value=None, reason=reason, applies=False) for name in names}
 
 
 def _details(
@@ -303,7 +303,7 @@ def _against_frozen(run: _Run, scores: dict[str, ScoreRecord]) -> dict[str, Any]
 
 
 def _notes(runs: Sequence[_Run], seeds: Sequence[int]) -> list[str]:
-    notes = list(runs[0].split.notes)
+    notes = list(dict.fromkeys(note for run in runs for note in run.split.notes))
     for run, seed in zip(runs, seeds, strict=True):
         for prefix, history in run.history.items():
             step, kept = history.get("diverged_at_step"), history.get("chosen_epoch")

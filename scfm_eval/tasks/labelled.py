@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from anndata import AnnData
@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from scfm_eval.datasets.splits import Split, folds
 from scfm_eval.models.protocols import card
-from scfm_eval.tasks.task import Answers, learns_labels
+from scfm_eval.tasks.task import Answers, learns_labels, resampling_weights
+
+TOO_FEW_DONORS = "too few donors in a test part: intervals are over its cells and do not speak of other donors"
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +69,33 @@ class Labelled:
         """Return how many cells have no label, in words; nothing where all have one."""
         left_out = int((~self.among_all).sum())
         return [f"{left_out} unlabelled cells were left out"] if left_out else []
+
+
+def weights_of_tested(
+    known: Labelled, tests: Sequence[NDArray[np.bool_]], *, unit: Literal["cell", "donor"]
+) -> tuple[NDArray[np.int16], bool]:
+    """Draw the cells that any seed tests, or their donors; with few donors a seed would often be left without any.
+
+    Parameters
+    ----------
+    known
+        The labelled cells.
+    tests
+        Test cells of each seed, ``(n_labelled,)``.
+    unit
+        What the splits kept together.
+
+    Returns
+    -------
+    Weights ``(n_resamples, n_tested)`` of the cells that some seed tests, and whether donors were drawn.
+    """
+    tested = np.any(tests, axis=0)
+    donors = known.donors_of(tested) if unit == "donor" else None
+    if known.donors is not None and donors is not None:
+        fewest = min(len(np.unique(known.donors[test])) for test in tests)
+        donors = donors if fewest >= (2 if len(tests) == 1 else 4) else None
+    strata = np.zeros(int(tested.sum()), dtype=np.int64)
+    return resampling_weights(donors=donors, strata=strata), donors is not None
 
 
 def split_details(split: Split) -> dict[str, Any]:

@@ -15,6 +15,7 @@ Mask = NDArray[np.bool_]
 
 _N_TARGETS = 50
 _ROUNDS = 3
+_N_BY_CELL = 3
 
 
 def combined(
@@ -44,7 +45,7 @@ def combined(
         ``(n_layers,)``, not negative, of sum 1.
     """
     scaled = [_scaled(layer, train) for layer in layers]
-    weights = layer_weights([layer[train] for layer in scaled], expression, held=fold == fold.min())
+    weights = layer_weights([layer[train] for layer in scaled], expression, fold=fold)
     joined: dict[str, NDArray[np.float32]] = {
         "mean_layers": np.stack(scaled).mean(axis=0),
         "weighted_layers": np.tensordot(weights.astype(np.float32), np.stack(scaled), axes=1),
@@ -53,11 +54,11 @@ def combined(
     return joined, weights
 
 
-def layer_weights(layers: Layers, expression: NDArray[np.float32], *, held: Mask) -> NDArray[np.float64]:
+def layer_weights(layers: Layers, expression: NDArray[np.float32], *, fold: NDArray[Any]) -> NDArray[np.float64]:
     """Learn how much each layer counts in a weighted sum from which expression is predicted.
 
-    A ridge regression from the weighted sum and the weights of the layers are fitted in turns, the one on the cells
-    not held out and the other on those held out; the target is the first 50 principal components of expression.
+    A ridge regression from the weighted sum and the weights of the layers are fitted in turns, the weights on the first
+    fold and the regression on the others; the target is the first 50 principal components of expression.
 
     Parameters
     ----------
@@ -65,8 +66,9 @@ def layer_weights(layers: Layers, expression: NDArray[np.float32], *, held: Mask
         Layers of the training cells ``(n_train, d)``, all on one scale.
     expression
         Their log-expression ``(n_train, n_genes)``.
-    held
-        Cells that the weights are fitted on ``(n_train,)``.
+    fold
+        Inner fold of each cell ``(n_train,)``, at least two; cells of one donor in the same one. The penalty of the
+        regression is chosen by the others too, or by cell where they are one only.
 
     Returns
     -------
@@ -74,12 +76,14 @@ def layer_weights(layers: Layers, expression: NDArray[np.float32], *, held: Mask
     """
     from scipy.optimize import nnls
 
+    held, inner = fold == fold.min(), fold[fold != fold.min()]
+    inner = inner if len(np.unique(inner)) > 1 else np.arange(len(inner)) % _N_BY_CELL
     everywhere = np.ones(len(expression), dtype=bool)
     target = principal(expression, train=everywhere, width=_N_TARGETS)
     weights = np.full(len(layers), 1 / len(layers))
     for _ in range(_ROUNDS):
         mixed = np.tensordot(weights.astype(np.float32), np.stack(layers), axes=1)[~held]
-        fitted = fit_ridge(mixed, target[~held], fold=np.arange(len(mixed)) % 3)
+        fitted = fit_ridge(mixed, target[~held], fold=inner)
         answers = np.column_stack([(layer[held] @ fitted.weights).ravel() for layer in layers])
         found, _ = nnls(answers.astype(np.float64), (target[held] - fitted.offset).ravel().astype(np.float64))
         if not found.any():

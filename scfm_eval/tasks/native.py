@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scfm_eval.metrics.metric import Metric, Statistic, UndefinedMetricError
+from scfm_eval.metrics.metric import InapplicableMetricError, Metric, Statistic, UndefinedMetricError
 from scfm_eval.metrics.reconstruction import cell_mae, cell_means, cell_mse, cell_pearson, cell_r2
 from scfm_eval.models.protocols import Reconstruction
 from scfm_eval.results import ScoreRecord, measure
@@ -71,7 +71,7 @@ def native_scores(runs: Sequence[Native], *, weights: NDArray[Any]) -> dict[str,
     def scored(metric: Metric[Any], predicted: Callable[[Native], NDArray[Any]]) -> ScoreRecord:
         def statistics() -> list[Statistic]:
             if not runs:
-                raise UndefinedMetricError("the model has no expression head: no method reconstruct_layers")
+                raise InapplicableMetricError("the model has no expression head: no method reconstruct_layers")
             return [metric.statistic(run.test.target, predicted(run), cell=run.test.cell) for run in runs]
 
         return measure(metric, statistics, weights=weights)

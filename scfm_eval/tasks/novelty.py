@@ -19,8 +19,8 @@ from scfm_eval.metrics.novelty import auroc, novelty_auroc
 from scfm_eval.models.protocols import Embedder
 from scfm_eval.results import measure
 from scfm_eval.tasks import probes, small_probes
-from scfm_eval.tasks.labelled import Labelled, has_seen_cells, split_details
-from scfm_eval.tasks.task import Answers, Scored, lacks, resampling_weights
+from scfm_eval.tasks.labelled import TOO_FEW_DONORS, Labelled, has_seen_cells, split_details, weights_of_tested
+from scfm_eval.tasks.task import Answers, Scored, lacks
 
 _SCORES = ("novelty_auroc", "distance_auroc")
 _AT_LEAST = 2
@@ -42,7 +42,8 @@ class NovelTypes:
     For each type, the probe (that of the annotation task) and methods that learn from the dataset itself learn from the
     training folds without the type's cells: what learns here is fitted once per type and seed. Novelty is 1 − the
     largest probability (``novelty_auroc``), or the cosine distance to the nearest class mean (``distance_auroc``).
-    The score is the AUROC of the type's test cells against those of the known types, averaged over types.
+    The score is the AUROC of the type's test cells against those of the known types, averaged over types. Intervals are
+    over test cells, or over test donors where each seed has enough of them: 2, or with several seeds 4.
 
     Parameters
     ----------
@@ -78,7 +79,7 @@ class NovelTypes:
         labels = known.labels
         splits = known.splits(n_folds=self.n_folds, seeds=seeds)
         runs = [_run(answers, known, split=split, seed=seed) for split, seed in zip(splits, seeds, strict=True)]
-        weights = resampling_weights(donors=known.donors, strata=splits[0].fold)
+        weights, by_donor = _weights(known, splits)
 
         def statistics(name: str) -> list[Statistic]:
             return [novelty_auroc.statistic(run.novelty[name], labels=labels, held_out=run.held_out) for run in runs]
@@ -87,7 +88,19 @@ class NovelTypes:
             name: measure(novelty_auroc, lambda name=name: statistics(name), weights=weights)  # type: ignore[misc]
             for name in _SCORES
         }
-        return Scored(scores, _details(labels, runs[0], split=splits[0]), _notes(labels, runs[0], split=splits[0]))
+        few = [TOO_FEW_DONORS] if splits[0].unit == "donor" and not by_donor else []
+        return Scored(
+            scores, _details(labels, runs[0], split=splits[0]), _notes(labels, runs[0], split=splits[0]) + few
+        )
+
+
+def _weights(known: Labelled, splits: Sequence[Split]) -> tuple[NDArray[np.int16], bool]:
+    """Return weights of all labelled cells, 0 for those that no seed tests, and whether donors were drawn."""
+    tests = [split.fold == 0 for split in splits]
+    drawn, by_donor = weights_of_tested(known, tests, unit=splits[0].unit)
+    weights = np.zeros((len(drawn), len(known.labels)), dtype=drawn.dtype)
+    weights[:, np.any(tests, axis=0)] = drawn
+    return weights, by_donor
 
 
 def _run(answers: Answers, known: Labelled, *, split: Split, seed: int) -> _Run:

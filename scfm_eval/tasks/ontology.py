@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -55,6 +57,11 @@ class OntologyConsistency:
     def refuses(self, model: type) -> str:
         """Return why ``model`` cannot take part: no embedding, or one that would have seen the test cells."""
         return has_seen_cells(model) or lacks(model, Embedder)
+
+    def reads(self) -> str:
+        """Return which ontology decides the scores: two releases give scores that cannot be compared."""
+        content = Path(self.ontology).read_bytes() if self.ontology else b""
+        return f"{load_ontology(self.ontology).release} {hashlib.sha256(content).hexdigest()}"
 
     def check(self, cells: AnnData, *, dataset: str) -> None:
         """Raise ``InvalidInputError`` for a bad ontology, or when labels have fewer than three terms."""

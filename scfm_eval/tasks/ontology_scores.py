@@ -33,6 +33,8 @@ _BY_REFERENCE: Mapping[Literal["batches", "ontology"], tuple[Metric[Any], ...]] 
     "ontology": (scgraph.scgraph_ontorwr, scgraph.scgraph_ontorwr_spearman),
 }
 _SHUFFLES = 20
+_DEALT_OUT = "of expected counts if true and predicted term were independent, first seed; so is the null"
+_OF_CELLS = "mean of null_of_cells, first seed; so are both nulls"
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,8 +178,9 @@ class Geometry:
 def call_scores(called: Called, *, weights: NDArray[Any]) -> dict[str, ScoreRecord]:
     """Score predicted terms.
 
-    Chance is the value of predictions that were dealt out to cells at random; the null in ``how`` takes the predicted
-    types for each other.
+    Chance is the value of predictions dealt out to cells at random: true and predicted term as often as they are, and
+    independent. It is computed from these expected counts, and for the null in ``how`` predicted types are taken for
+    each other; both are of the first seed, and ``how`` says so.
 
     Parameters
     ----------
@@ -200,7 +203,7 @@ def call_scores(called: Called, *, weights: NDArray[Any]) -> dict[str, ScoreReco
             made = [build(called.truth, run) for run in called.runs]
             permuted = build(*every_pair).of_weights(called.permuted_counts)
             null = permutation_null(made[0].value(), permuted, higher_is_better=metric.higher_is_better)
-            return _with(made, null=null, n_types=len(called.types))
+            return _with(made, chance=_DEALT_OUT, null=null, n_types=len(called.types))
 
         def chance(build: Callable[..., Statistic] = build) -> float:
             return float(build(*every_pair).of_weights(called.independent_counts)[0])
@@ -212,9 +215,9 @@ def call_scores(called: Called, *, weights: NDArray[Any]) -> dict[str, ScoreReco
 def geometry_scores(geometry: Geometry) -> dict[str, ScoreRecord]:
     """Score distances between types.
 
-    Two nulls are in ``how``: one takes types for each other; the other, whose mean is chance, takes cells for each
-    other. The latter need not be near 0: the centroids of small types are noisy, and so far from all others, and the
-    reference may have small types far from the others too. Only a value that beats both says something.
+    Two nulls of the first seed are in ``how``: one takes types for each other; the other, whose mean is chance, takes
+    cells for each other. The latter need not be near 0: the centroids of small types are noisy, and so far from all
+    others, and the reference may have small types far from the others too. Only a value that beats both says something.
     """
     return {
         metric.name: _graph_score(metric, geometry, by=by)
@@ -258,7 +261,7 @@ def _graph_score(metric: Metric[Any], geometry: Geometry, *, by: Literal["batche
             permutation_null(made[0].value(), values, higher_is_better=metric.higher_is_better)
             for values in (permuted, shuffled())
         )
-        return _with(made, null=by_types, null_of_cells=by_cells)
+        return _with(made, chance=_OF_CELLS, null=by_types, null_of_cells=by_cells)
 
     def shuffled() -> list[float]:
         found = geometry.shuffled_by_batches if by == "batches" else geometry.shuffled_by_ontology

@@ -16,9 +16,17 @@ from scfm_eval.datasets.keys import check_keys
 from scfm_eval.datasets.perturbation_conditions import Condition, Perturbed, perturbed, unreadable
 from scfm_eval.datasets.perturbation_splits import KINDS, Fold, Kind, folds_by_seed, possible_kinds
 from scfm_eval.errors import InvalidInputError
-from scfm_eval.models.protocols import Embedder, GeneEmbedder, PerturbationPredictor, Perturber
+from scfm_eval.models.protocols import (
+    Embedder,
+    GeneEmbedder,
+    LabelTrainable,
+    PerturbationPredictor,
+    Perturber,
+    Trainable,
+)
 from scfm_eval.results import ScoreRecord
 from scfm_eval.tasks import perturbation_heads as heads
+from scfm_eval.tasks.labelled import has_seen_cells
 from scfm_eval.tasks.perturbation_scores import (
     HEADLINE,
     PANEL,
@@ -31,6 +39,7 @@ from scfm_eval.tasks.perturbation_scores import (
     not_asked,
     parts_of,
     scores_of,
+    variance_ratio,
 )
 from scfm_eval.tasks.task import Answers, Scored, lacks
 
@@ -81,7 +90,7 @@ class Perturbation:
     n_folds: int = 5
     min_cells: int = 10
     max_cells: int = 300
-    n_in_silico: int = 64
+    n_in_silico: int = 32
 
     name: ClassVar[str] = "perturbation"
     capability: ClassVar[type] = PerturbationPredictor
@@ -89,10 +98,20 @@ class Perturbation:
     headline: ClassVar[tuple[str, ...]] = tuple(f"{split}_{name}" for split in SPLITS for name in HEADLINE)
 
     def refuses(self, model: type) -> str:
-        """Return why ``model`` cannot take part: it neither predicts nor has what a head or a perturbation needs."""
+        """Return why ``model`` cannot take part.
+
+        It neither predicts nor has what a head or a perturbation needs; or its embedding learns from the dataset, which
+        gene vectors and perturbations of the input do not, or has seen all cells.
+        """
+        if not lacks(model, PerturbationPredictor):
+            return ""
         ways = ((PerturbationPredictor,), (Embedder, GeneEmbedder), (Embedder, Perturber))
         missing = [", ".join(filter(None, (lacks(model, part) for part in way))) for way in ways]
-        return "" if not all(missing) else f"{missing[0]}, and as an embedding {missing[1]}, or {missing[2]}"
+        if all(missing):
+            return f"{missing[0]}, and as an embedding {missing[1]}, or {missing[2]}"
+        if any(not lacks(model, way) for way in (Trainable, LabelTrainable)):
+            return "it learns from the dataset, and gene vectors and perturbed cells are asked for without that"
+        return has_seen_cells(model, scored="the perturbed cells")
 
     def check(self, cells: AnnData, *, dataset: str) -> None:
         """Raise ``InvalidInputError`` where nothing can be held out.
@@ -130,15 +149,16 @@ class Perturbation:
                 parts_of(each, each.responses(own[prefix].predictions))
                 for each, own in zip(asked, answered, strict=True)
             ]
-            names = PANEL if not prefix else SHORT
+            names = SHORT if prefix else PANEL
             scores |= _by_split(runs, prefix=prefix, names=names, without=_reasons(answered[0][prefix]))
             details["no_answer"][prefix or "own"] = dict(answered[0][prefix].missing)
+            if not prefix:
+                details["collapse"] = _collapse(scores, runs)
         oracle = [parts_of(each, each.responses(_truths(each))) for each in asked]
         ceiling = [parts_of(each, each.ceiling()) for each in asked]
         scores |= _by_split(oracle, prefix="oracle_", names=HEADLINE)
         scores |= _by_split(ceiling, prefix="ceiling_", names=HEADLINE)
         scores |= not_asked(oracle[0])
-        details["collapse"] = _collapse(scores)
         return Scored(scores, details, _notes(self, truth, asked[0], details))
 
     def _folds(self, table: Perturbed, *, dataset: str, seeds: Sequence[int]) -> list[list[Fold]]:
@@ -254,13 +274,13 @@ def _splits(asked: Asked) -> dict[str, Any]:
     return table
 
 
-def _collapse(scores: Mapping[str, ScoreRecord]) -> dict[str, Any]:
+def _collapse(scores: Mapping[str, ScoreRecord], runs: Sequence[Mapping[str, Part]]) -> dict[str, Any]:
     """Return the guard of each split: predictions that hardly differ are flagged, however well they correlate."""
     found = {}
-    for split in SPLITS:
-        names = (f"{split}_variance_ratio", f"{split}_distinct_neighbors")
-        variance, distinct = (scores[name].value if name in scores else None for name in names)
-        if variance is not None and distinct is not None:
+    for split in runs[0]:
+        defined, distinct = (scores[f"{split}_{name}"].value for name in ("variance_error", "distinct_neighbors"))
+        if defined is not None and distinct is not None:
+            variance = variance_ratio([run[split] for run in runs])
             flagged = variance < _LOW_VARIANCE or distinct < _FEW_NEIGHBORS
             found[split] = {"variance_ratio": variance, "distinct_neighbors": distinct, "flagged": flagged}
     return found

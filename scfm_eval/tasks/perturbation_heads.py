@@ -202,7 +202,8 @@ def in_silico_inputs(
     n_cells
         Most control cells of a context, drawn by ``seed``.
     seed
-        Seed of the embedding and of the draw.
+        Seed of the embedding and of the draw. The embedding must not learn from the cells: it is asked for without a
+        training part.
     """
     before = answers.embed(seed=seed)
     rows = {context: some_rows(table.controls(context), n=n_cells, seed=seed) for context in table.effect}

@@ -23,7 +23,7 @@ from scfm_eval.datasets.perturbation_conditions import (
 from scfm_eval.datasets.perturbation_splits import Fold
 from scfm_eval.metrics import differential, discrimination, distributions, perturbation
 from scfm_eval.metrics.differential import Differential
-from scfm_eval.metrics.metric import Metric, Statistic, UndefinedMetricError
+from scfm_eval.metrics.metric import InapplicableMetricError, Metric, Statistic, UndefinedMetricError
 from scfm_eval.metrics.resampling import bootstrap_weights
 from scfm_eval.metrics.responses import Responses, named
 from scfm_eval.results import ScoreRecord, measure
@@ -47,6 +47,7 @@ HEADLINE = ("pearson_delta", "pearson_delta_centroid", "pds_l1")
 SHORT = (*HEADLINE, "mae")
 """Scores of the answers that stand beside the headline answer, and of splits that are not asked."""
 _TOP = 20
+_WIDTH = "median squared distance of true and control cells: the same for every prediction"
 _SHIFTED = "control cells of the context, shifted by the predicted change"
 _RANKED = "absolute z: of the Wilcoxon rank sum for true cells, of the z test of moved control cells for the prediction"
 
@@ -66,6 +67,7 @@ class Truth:
     cells: AnnData
     max_cells: int
     _found: dict[Condition, tuple[Floats, NDArray[np.bool_]]] = field(default_factory=dict, init=False, repr=False)
+    _widths: dict[Condition, float] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def table(self) -> Perturbed:
@@ -109,6 +111,14 @@ class Truth:
             called[others] = differential.significant(p[others])
             self._found[condition] = (np.where(others, z, 0.0), called)
         return self._found[condition]
+
+    def kernel_width(self, condition: Condition) -> float:
+        """Return the median squared distance of true and control cells over the genes that were not perturbed."""
+        if condition not in self._widths:
+            genes = ~self.targets(condition)
+            sets = (self.dense(rows)[:, genes] for rows in (self.rows(condition), self.controls(condition)))
+            self._widths[condition] = distributions.kernel_width(*sets)
+        return self._widths[condition]
 
     def rows(self, condition: Condition) -> NDArray[np.intp]:
         """Return the rows of the cells of a condition."""
@@ -251,10 +261,25 @@ def _of_differential(metric: Metric[Any]) -> tuple[Metric[Any], Builder]:
     )
 
 
-def _of_cells(metric: Metric[Any]) -> tuple[Metric[Any], Builder]:
-    return metric, lambda part: metric.statistic(
-        part.pairs(), conditions=part.responses.conditions, predicted_cells=_SHIFTED
+def _mmd(part: Part) -> Statistic:
+    statistic = distributions.mmd.statistic(
+        part.pairs(),
+        conditions=part.responses.conditions,
+        predicted_cells=_SHIFTED,
+        widths=[part.asked.truth.kernel_width(condition) for condition in part.conditions],
     )
+    return replace(statistic, how=statistic.how | {"width": _WIDTH})
+
+
+def _of_strongest(part: Part) -> Statistic:
+    statistic = perturbation.pearson_delta.statistic(part.responses.restricted(part.strongest))
+    significant = (part.strongest & part.differential.significant).sum(axis=1)
+    how = {
+        "genes": f"the {_TOP} of the largest absolute z of true cells, significant or not",
+        "most_cells_of_z": part.asked.truth.max_cells,
+        "mean_significant_genes": float(significant.mean()),
+    }
+    return replace(statistic, how=statistic.how | how)
 
 
 def _told_apart(metric: Metric[Any]) -> tuple[Metric[Any], Builder]:
@@ -269,24 +294,26 @@ _FROM_MEANS: Mapping[str, tuple[Metric[Any], Builder]] = {
     "mse": _of_responses(perturbation.mse),
     "l2_top1000": _of_responses(perturbation.l2_top1000),
     "centroid_accuracy": _told_apart(discrimination.centroid_accuracy),
-    "effect_size_ratio": _of_responses(perturbation.effect_size_ratio),
+    "effect_size_error": _of_responses(perturbation.effect_size_error),
 }
 _OTHERS: Mapping[str, tuple[Metric[Any], Builder]] = {
-    "pearson_delta_top20": (
-        perturbation.pearson_delta,
-        lambda part: perturbation.pearson_delta.statistic(part.responses.restricted(part.strongest)),
-    ),
+    "pearson_delta_top20": (perturbation.pearson_delta, _of_strongest),
     "direction_match": (
         perturbation.direction_match,
         lambda part: perturbation.direction_match.statistic(part.responses, changed=part.differential.significant),
     ),
     "de_overlap": _of_differential(differential.de_overlap),
     "de_precision": _of_differential(differential.de_precision),
-    "e_distance": _of_cells(distributions.e_distance),
-    "mmd": _of_cells(distributions.mmd),
-    "variance_ratio": (
-        discrimination.variance_ratio,
-        lambda part: discrimination.variance_ratio.statistic(_across_folds(part)),
+    "e_distance": (
+        distributions.e_distance,
+        lambda part: distributions.e_distance.statistic(
+            part.pairs(), conditions=part.responses.conditions, predicted_cells=_SHIFTED
+        ),
+    ),
+    "mmd": (distributions.mmd, _mmd),
+    "variance_error": (
+        discrimination.variance_error,
+        lambda part: discrimination.variance_error.statistic(_across_folds(part)),
     ),
     "distinct_neighbors": (
         discrimination.distinct_neighbors,
@@ -295,6 +322,15 @@ _OTHERS: Mapping[str, tuple[Metric[Any], Builder]] = {
 }
 PANEL = (*_FROM_MEANS, *_OTHERS)
 """Names of all scores of a split."""
+
+
+def variance_ratio(parts: Sequence[Part]) -> float:
+    """Return the variance of predicted changes over that of true ones, mean over seeds.
+
+    Raises ``UndefinedMetricError`` where true changes do not differ.
+    """
+    ratios = [discrimination.variance_error.statistic(_across_folds(part)).how["ratio"] for part in parts]
+    return float(np.mean(ratios))
 
 
 def parts_of(asked: Asked, responses: Responses) -> dict[str, Part]:
@@ -315,7 +351,7 @@ def not_asked(splits: Collection[str]) -> dict[str, ScoreRecord]:
 
 
 def _never() -> list[Statistic]:
-    raise UndefinedMetricError("not asked: the dataset or the task does not allow this split")
+    raise InapplicableMetricError("not asked: the dataset or the task does not allow this split")
 
 
 def scores_of(
@@ -347,22 +383,29 @@ def scores_of(
             return [_answered(part, build, with_target=with_target, without=without) for part in parts]
 
         record = measure(metric, statistics, weights=weights)
-        scores[name] = record.model_copy(update={"chance": _chance(metric, name, parts[0].responses, record)})
+        scores[name] = record.model_copy(update=_chance(metric, name, parts[0], record))
     return scores
 
 
-def _chance(metric: Metric[Any], name: str, responses: Responses, record: ScoreRecord) -> float | None:
-    """Return what the same answers score when conditions that were held out together exchange them.
+def _chance(metric: Metric[Any], name: str, part: Part, record: ScoreRecord) -> dict[str, Any]:
+    """Return what the same answers score when conditions that were held out together exchange them, and how.
 
     For one answer to everything, that is what it scores anyway.
     """
     if metric is discrimination.pds_l1:
-        return discrimination.pds_chance(responses)
+        known = {"of": "any constant prediction", "seed": part.asked.seed}
+        return {"chance": discrimination.pds_chance(part.responses), "how": record.how | {"chance": known}}
     if record.chance is not None or record.value is None or name not in _FROM_MEANS:
-        return record.chance
-    values = [_value(partial(metric.statistic, exchanged)) for exchanged in responses.exchanged()]
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
+        return {}
+    values = [_value(partial(metric.statistic, exchanged)) for exchanged in part.responses.exchanged()]
+    defined = [value for value in values if value is not None]
+    known = {
+        "of": "predictions exchanged between conditions that were held out together",
+        "seed": part.asked.seed,
+        "n_exchanges": len(values),
+        "undefined_exchanges": len(values) - len(defined),
+    }
+    return {"chance": float(np.mean(defined)) if defined else None, "how": record.how | {"chance": known}}
 
 
 def _answered(part: Part, build: Builder, *, with_target: bool, without: str) -> Statistic:

@@ -20,7 +20,7 @@ from scfm_eval.metrics.classification import macro_f1
 from scfm_eval.metrics.layers import effective_rank, linear_cka
 from scfm_eval.metrics.metric import Metric, UndefinedMetricError
 from scfm_eval.metrics.reconstruction import centred_pearson, gene_r2
-from scfm_eval.models.protocols import LayerEmbedder, Reconstructor
+from scfm_eval.models.protocols import LabelTrainable, LayerEmbedder, Reconstructor, Trainable
 from scfm_eval.results import ScoreRecord, measure
 from scfm_eval.tasks import probes
 from scfm_eval.tasks.layer_inputs import combined, principal_reconstruction, random_projection
@@ -74,15 +74,20 @@ class _Probe:
 
 @dataclass(frozen=True, eq=False)
 class _Run:
-    """Everything that one seed of the model gives."""
+    """Everything that one seed of the model gives; ``best`` is ``None`` where no layer can be chosen."""
 
     layers: list[NDArray[np.float32]]
     probes: Mapping[str, _Probe]
-    best: int
+    best: int | None
     weights: NDArray[np.float64]
 
     def named(self, name: str) -> _Probe:
-        """Return the probe of a score: a combination, a reference, or one of the layers by its role."""
+        """Return the probe of a score: a combination, a reference, or one of the layers by its role.
+
+        Raises ``UndefinedMetricError`` for what needs the best layer, where there is none.
+        """
+        if self.best is None and name in ("probe", "permuted"):
+            raise UndefinedMetricError("no gene varies over the validation cells, so that no layer can be chosen")
         last = len(self.layers) - 1
         roles = {"probe": self.best, "input_layer": 0, "middle_layer": round(last / 2), "last_layer": last}
         return self.probes[f"layer_{roles[name]}" if name in roles else name]
@@ -121,8 +126,10 @@ class LayerwiseReconstruction:
     headline: ClassVar[tuple[str, ...]] = ("probe_r2", "pca_r2", "native_pearson")
 
     def refuses(self, model: type) -> str:
-        """Return why ``model`` cannot take part: it gives no layers."""
-        return lacks(model, LayerEmbedder)
+        """Return why ``model`` cannot take part: it gives no layers, or would have to be fitted before it does."""
+        learns = any(not lacks(model, way) for way in (Trainable, LabelTrainable))
+        unfitted = "it learns from the dataset, and layers are asked for without that" if learns else ""
+        return lacks(model, LayerEmbedder) or unfitted
 
     def check(self, cells: AnnData, *, dataset: str) -> None:
         """Raise ``InvalidInputError`` for too few cells to learn from."""
@@ -183,13 +190,22 @@ def _run(layers: list[NDArray[np.float32]], used: _Cells, *, seed: int) -> _Run:
     inputs = {f"layer_{number}": layer for number, layer in enumerate(layers)} | joined
     inputs["random_projection"] = random_projection(used.expression, width=width, seed=seed)
     made = dict(zip(inputs, _in_parallel(lambda X: _probe(X, used), inputs.values()), strict=True))
-    true = used.expression[used.within(1)]
-    best = int(np.argmax([gene_r2(true, made[f"layer_{number}"].validation) for number in range(len(layers))]))
-    order = np.random.default_rng(seed).permutation(len(used.rows))
-    made["permuted"] = _probe(layers[best][order], used)
+    best = _best([made[f"layer_{number}"] for number in range(len(layers))], used)
+    if best is not None:
+        order = np.random.default_rng(seed).permutation(len(used.rows))
+        made["permuted"] = _probe(layers[best][order], used)
     made["pca"] = _Probe.of(principal_reconstruction(used.expression, train=used.train, width=width), used)
     made["gene_mean"] = _Probe.of(np.broadcast_to(used.mean, used.expression.shape), used)
     return _Run(layers, made, best, weights)
+
+
+def _best(layers: Sequence[_Probe], used: _Cells) -> int | None:
+    """Return the layer of the best median R² on validation cells; ``None`` where no gene varies over these."""
+    true = used.expression[used.within(1)]
+    try:
+        return int(np.argmax([gene_r2(true, layer.validation) for layer in layers]))
+    except UndefinedMetricError:
+        return None
 
 
 def _in_parallel(function: Callable[[Any], Any], values: Any) -> list[Any]:
@@ -253,10 +269,10 @@ def _details(runs: Sequence[_Run], used: _Cells, *, native: Sequence[Native]) ->
     beside = (*_JOINED, *_REFERENCES, "gene_mean")
     return {
         "best_layer": [run.best for run in runs],
-        "best_depth": [run.best / n_blocks for run in runs],
+        "best_depth": [None if run.best is None else run.best / n_blocks for run in runs],
         "native_best_layer": [one.best for one in native],
         "layers": table,
-        "beside": {name: _row(run.probes[name], used) for name in beside},
+        "beside": {name: _row(run.probes[name], used) for name in beside if name in run.probes},
         "layer_weights": run.weights.tolist(),
         "linear_cka": [[None if np.isnan(v) else float(v) for v in row] for row in linear_cka(compared)],
         "n_genes": used.expression.shape[1],

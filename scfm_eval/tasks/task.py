@@ -106,7 +106,10 @@ class Scored:
 
 
 class Task(Protocol):
-    """What is asked of a model on a dataset; implementations are frozen dataclasses whose fields are parameters."""
+    """What is asked of a model on a dataset; implementations are frozen dataclasses whose fields are parameters.
+
+    A task that reads anything beside the cells has a method ``reads() -> str`` too, which tells releases of it apart.
+    """
 
     name: ClassVar[str]
     capability: ClassVar[type]

@@ -18,12 +18,13 @@ from scfm_eval.datasets.splits import Split, folds
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.metrics import classification
 from scfm_eval.metrics.metric import Metric, Statistic
+from scfm_eval.metrics.resampling import bootstrap_weights
 from scfm_eval.metrics.transfer import domain_accuracy, macro_f1_drop
 from scfm_eval.models.protocols import Embedder
 from scfm_eval.results import ScoreRecord, measure
 from scfm_eval.tasks import probes, small_probes
 from scfm_eval.tasks.labelled import Labelled, has_seen_cells, split_details
-from scfm_eval.tasks.task import Answers, Scored, lacks, resampling_weights
+from scfm_eval.tasks.task import N_RESAMPLES, Answers, Scored, lacks, resampling_weights
 
 _DOMAINS = ("source", "target")
 _PERMUTATIONS = 20
@@ -43,6 +44,31 @@ class _Known(Labelled):
     @property
     def target(self) -> NDArray[np.bool_]:
         return np.asarray(self.domain == "target")
+
+    @property
+    def donors_by_domain(self) -> dict[str, NDArray[np.str_] | None]:
+        """Donors of the cells of each domain that has several; ``None`` where cells have to do."""
+        found = {name: self.donors_of(self.domain == name) for name in _DOMAINS}
+        return {name: None if donors is None or len(set(donors)) < 2 else donors for name, donors in found.items()}
+
+    def units_by_domain(self) -> NDArray[np.intp]:
+        """Return what is drawn within each domain, ``(n_cells,)``: a donor, named by its first cell, or the cell."""
+        units = np.arange(len(self.labels))
+        for name, donors in self.donors_by_domain.items():
+            if donors is not None:
+                _, first, code = np.unique(donors, return_index=True, return_inverse=True)
+                units[self.domain == name] = np.flatnonzero(self.domain == name)[first[code]]
+        return units
+
+    def folds_by_domain(self, *, n_folds: int, seed: int) -> NDArray[np.int64]:
+        """Return as many folds of each domain, donors whole where it has several, so that both are learned from."""
+        by_domain = self.donors_by_domain
+        n_donors = [len(set(donors)) for donors in by_domain.values() if donors is not None]
+        fold = np.empty(len(self.labels), dtype=np.int64)
+        for name, donors in by_domain.items():
+            of = self.domain == name
+            fold[of] = folds(self.labels[of], donors=donors, n_folds=min([n_folds, *n_donors]), seed=seed).fold
+        return fold
 
 
 @dataclass(frozen=True)
@@ -76,7 +102,9 @@ class Transfer:
 
     Beside it stand what the same embedding allows within the target (``within_macro_f1``: the same probe, every cell
     predicted without its fold), the difference of the two (``macro_f1_drop``), and how well a classifier tells the
-    domain of cells of one type (``domain_accuracy``). Intervals are over the target's donors, or its cells.
+    domain of cells of one type (``domain_accuracy``; no cell's donor is among those learned from, where its domain has
+    several donors). Intervals are over the target's donors, or its cells; for ``domain_accuracy`` over the donors, or
+    the cells, of each domain. Chance is that of the first seed.
 
     Parameters
     ----------
@@ -140,9 +168,8 @@ class Transfer:
         return _Run(transferred=found[0], centroid=centroid, within=within[target], domain=domain)
 
     def _domain(self, X: NDArray[Any], *, known: _Known, seed: int) -> NDArray[np.str_]:
-        """Return the domain of each cell as predicted without its fold; folds have each label of each domain."""
-        strata = np.char.add(np.char.add(known.domain, "\0"), known.labels)
-        fold = folds(strata, n_folds=self.n_folds, seed=seed).fold
+        """Return the domain of each cell as predicted without its fold."""
+        fold = known.folds_by_domain(n_folds=self.n_folds, seed=seed)
         found = np.empty_like(known.domain)
         for test in (fold == name for name in np.unique(fold)):
             scaled = small_probes.standardised(X, by=~test)
@@ -179,13 +206,18 @@ def _scores(known: _Known, runs: list[_Run], *, strata: NDArray[np.int64]) -> di
         return macro_f1_drop.statistic(truth, within=run.within, transferred=run.transferred, classes=classes)
 
     def by_domain(run: _Run) -> Statistic:
-        return domain_accuracy.statistic(known.domain, predicted=run.domain, labels=known.labels)
+        made = domain_accuracy.statistic(known.domain, predicted=run.domain, labels=known.labels)
+        return replace(made, how=made.how | {"unit": _units(known)})
 
-    everywhere = resampling_weights(donors=known.donors, strata=known.domain)
+    everywhere = bootstrap_weights(units=known.units_by_domain(), strata=known.domain, n_resamples=N_RESAMPLES, seed=0)
     return {name: by_label(metric, predicted) for name, (metric, predicted) in _BY_LABEL.items()} | {
         "macro_f1_drop": recorded(macro_f1_drop, drop),
         "domain_accuracy": measure(domain_accuracy, lambda: [by_domain(run) for run in runs], weights=everywhere),
     }
+
+
+def _units(known: _Known) -> dict[str, str]:
+    return {name: "cell" if donors is None else "donor" for name, donors in known.donors_by_domain.items()}
 
 
 def _details(known: _Known, run: _Run, *, split: Split) -> dict[str, Any]:
@@ -208,4 +240,6 @@ def _notes(known: _Known, split: Split, joined: Mapping[str, Any]) -> list[str]:
         for domain, labels in joined.get("left_out", {}).items()
         if labels
     ]
-    return [*filter(None, [split.note]), *unseen, *left_out]
+    cells = [name for name, unit in _units(known).items() if known.donors is not None and unit == "cell"]
+    one = [f"one donor in the {name}: domain_accuracy is split and drawn by cell there" for name in cells]
+    return [*filter(None, [split.note]), *one, *unseen, *left_out]

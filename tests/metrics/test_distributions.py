@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scfm_eval.errors import InvalidInputError
-from scfm_eval.metrics.distributions import e_distance, energy_distance, mmd, squared_mmd
+from scfm_eval.metrics.distributions import e_distance, energy_distance, kernel_width, mmd, squared_mmd
 from scfm_eval.metrics.metric import UndefinedMetricError
 from tests.perturbation_golden import expected, golden
 
@@ -73,11 +73,24 @@ def test_is_symmetric_and_moves_and_turns_with_the_cells(distance, seed, shift):
 
 def test_means_over_conditions_name_their_cells():
     X, Y = RNG.normal(size=(5, 3)), RNG.normal(size=(5, 3))
-    for metric, distance in ((e_distance, energy_distance), (mmd, squared_mmd)):
-        statistic = metric.statistic([(X, Y), (X, Y + 9)], conditions=np.array(["a", "b"]), predicted_cells="shifted")
+    known = {"conditions": np.array(["a", "b"]), "predicted_cells": "shifted"}
+    energies = e_distance.statistic([(X, Y), (X, Y + 9)], **known)
+    kernels = mmd.statistic([(X, Y), (X, Y + 9)], widths=[2.0, 3.0], **known)
+    each_energy = [energy_distance(X, Y), energy_distance(X, Y + 9)]
+    each_kernel = [squared_mmd(X, Y, width=2.0), squared_mmd(X, Y + 9, width=3.0)]
+    for statistic, each in ((energies, each_energy), (kernels, each_kernel)):
         assert statistic.how["predicted_cells"] == "shifted"
-        each = [distance(X, Y), distance(X, Y + 9)]
         np.testing.assert_allclose(statistic.of_weights(np.array([[1.0, 0], [1, 1]])), [each[0], np.mean(each)])
+
+
+def test_the_width_of_the_kernel_may_be_given():
+    X, Y, control = [[0.0], [1.0]], [[0.0], [2.0]], [[3.0], [4.0]]
+    # squared distances of X and control: 9, 16, 4, 9, 1, 1
+    assert kernel_width(X, control) == 6.5
+    kernel = [np.exp(-d / 6.5) for d in (0, 4, 1, 1)]
+    expected_ = np.exp(-1 / 6.5) + np.exp(-4 / 6.5) - 2 * np.mean(kernel)
+    assert squared_mmd(X, Y, width=6.5) == pytest.approx(expected_)
+    assert squared_mmd(X, control, width=6.5) == squared_mmd(X, control)
 
 
 @DISTANCES
@@ -93,4 +106,4 @@ def test_what_has_no_distance_is_refused(distance):
 
 def test_equal_cells_have_no_kernel():
     with pytest.raises(UndefinedMetricError, match="no width"):
-        squared_mmd(np.ones((3, 2)), np.ones((3, 2)))
+        kernel_width(np.ones((3, 2)), np.ones((3, 2)))

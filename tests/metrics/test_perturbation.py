@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scfm_eval.errors import InvalidInputError
-from scfm_eval.metrics.discrimination import centroid_accuracy, distinct_neighbors, pds_chance, pds_l1, variance_ratio
+from scfm_eval.metrics.discrimination import centroid_accuracy, distinct_neighbors, pds_chance, pds_l1, variance_error
 from scfm_eval.metrics.metric import UndefinedMetricError
 from scfm_eval.metrics.perturbation import (
     direction_match,
-    effect_size_ratio,
+    effect_size_error,
+    effect_size_ratios,
     l2_top1000,
     mae,
     mse,
@@ -26,7 +27,7 @@ from scfm_eval.metrics.responses import Responses
 from tests.perturbation_golden import FOLDER, expected, golden, golden_responses
 
 ALL = np.ones((16, 80), dtype=bool)
-MEANS = [pearson_delta, pearson_delta_centroid, mae, mse, l2_top1000, effect_size_ratio, variance_ratio]
+MEANS = [pearson_delta, pearson_delta_centroid, mae, mse, l2_top1000, effect_size_error, variance_error]
 TOLD_APART = [pds_l1, centroid_accuracy, distinct_neighbors]
 
 
@@ -88,7 +89,7 @@ def test_discrimination_reaches_the_golden_values():
     )
     times = known["checks"]["mean_reference_l1_when_the_predicted_effect_is_multiplied_by"]["2"]
     assert pds_l1(doubled) == pytest.approx(times, abs=1e-9)
-    assert effect_size_ratio(doubled) == pytest.approx(2 * effect_size_ratio(own))
+    np.testing.assert_allclose(effect_size_ratios(doubled), 2 * effect_size_ratios(own))
 
 
 def test_systema_reaches_the_golden_values():
@@ -116,7 +117,9 @@ def test_hand_worked_values():
     assert mse(made) == pytest.approx((4 / 3 + 2) / 2)
     assert l2_top1000(made) == pytest.approx((2 + 2) / 2)
     # lengths of change: sqrt 17 over sqrt 5, and sqrt 2 over sqrt 10
-    assert effect_size_ratio(made) == pytest.approx((np.sqrt(17 / 5) + np.sqrt(2 / 10)) / 2)
+    size = effect_size_error.statistic(made)
+    assert size.value() == pytest.approx(1 - (np.sqrt(5 / 17) + np.sqrt(2 / 10)) / 2)
+    assert size.how["mean_ratio"] == pytest.approx((np.sqrt(17 / 5) + np.sqrt(2 / 10)) / 2)
     # L1 from the first prediction: 2 and 6; from the second over two genes: 2 to its own, 1 to the other
     assert pds_l1(made) == pytest.approx((1 + 0.5) / 2)
     assert direction_match(made, changed=np.array([[False, True, True], [True, False, False]])) == 1.0
@@ -130,17 +133,20 @@ def test_the_thousand_are_chosen_by_control_expression():
     assert mae(made) > 0
 
 
-@pytest.mark.parametrize("metric", [*MEANS[:5], pds_l1, centroid_accuracy, distinct_neighbors], ids=lambda m: m.name)
+@pytest.mark.parametrize("metric", [*MEANS, *TOLD_APART], ids=lambda m: m.name)
 def test_the_truth_reaches_the_best(metric):
     made = responses()
     assert metric(replace(made, predicted=made.truth)) == pytest.approx(metric.best)
 
 
-def test_the_truth_has_the_right_size_and_spread():
+@pytest.mark.parametrize("times", [0.0, 0.25, 0.5, 1.0, 2.0, 4.0])
+def test_the_right_size_is_best_and_too_much_is_as_wrong_as_too_little(times):
     made = responses()
-    perfect = replace(made, predicted=made.truth)
-    assert effect_size_ratio(perfect) == pytest.approx(1)
-    assert variance_ratio(perfect) == pytest.approx(1)
+    scaled = replace(made, predicted=made.control + times * made.true_change)
+    size, spread = effect_size_error.statistic(scaled), variance_error.statistic(scaled)
+    assert (size.how["mean_ratio"], spread.how["ratio"]) == pytest.approx((times, times**2))
+    smaller = min(times, 1 / times) if times else 0.0
+    assert (size.value(), spread.value()) == pytest.approx((1 - smaller, 1 - smaller**2))
 
 
 def test_one_answer_to_everything_is_at_chance_and_collapsed():
@@ -148,7 +154,7 @@ def test_one_answer_to_everything_is_at_chance_and_collapsed():
     constant = replace(made, predicted=np.tile(made.truth.mean(axis=0), (8, 1)))
     assert pds_l1(constant) == pytest.approx(pds_chance(constant)) == pytest.approx(0.5 + 1 / 16)
     assert centroid_accuracy(constant) == pytest.approx(0.5)
-    assert variance_ratio(constant) == 0
+    assert variance_error(constant) == 1
     assert distinct_neighbors(constant) == pytest.approx(1 / 8)
 
 
@@ -160,7 +166,7 @@ def test_answers_to_other_conditions_land_on_chance():
     assert pearson_delta(wrong) == pytest.approx(0, abs=0.08)
     changed = np.abs(made.true_change) > 0.5
     assert direction_match(wrong, changed=changed) == pytest.approx(0.5, abs=0.08)
-    assert variance_ratio(wrong) == pytest.approx(1)
+    assert variance_error(wrong) == pytest.approx(0, abs=1e-9)
 
 
 def test_a_constant_answer_gains_by_own_targets_only():
@@ -261,7 +267,7 @@ def test_correlation_is_free_of_scale_and_all_stay_in_range(scale, seed):
     made = responses(seed=seed)
     scaled = replace(made, predicted=made.control + scale * made.predicted_change)
     assert pearson_delta(scaled) == pytest.approx(pearson_delta(made))
-    assert effect_size_ratio(scaled) == pytest.approx(scale * effect_size_ratio(made))
+    np.testing.assert_allclose(effect_size_ratios(scaled), scale * effect_size_ratios(made), rtol=1e-3)
     for metric in [*MEANS, *TOLD_APART]:
         low, high = sorted((metric.best, metric.worst))
         assert low <= metric(scaled) <= high
@@ -297,4 +303,4 @@ def test_what_cannot_be_scored_is_refused(fault):
 def test_perturbations_that_do_not_differ_have_no_spread():
     made = responses()
     with pytest.raises(UndefinedMetricError, match="do not differ"):
-        variance_ratio(replace(made, truth=made.control + 1))
+        variance_error(replace(made, truth=made.control + 1))

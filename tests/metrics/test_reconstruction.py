@@ -33,12 +33,23 @@ def test_cells_count_the_same_by_hand():
     np.testing.assert_allclose(cell_means(TARGET, cell=CELL), [2, 15])
 
 
-def test_a_constant_cell_has_no_correlation_and_is_counted():
-    made = cell_pearson.statistic(TARGET, GIVEN, cell=CELL)
-    assert made.value() == pytest.approx(-1)
-    assert made.how["undefined"] == 1
-    with pytest.raises(UndefinedMetricError, match="in no cell"):
-        cell_pearson(TARGET, np.ones(5), cell=CELL)
+def test_a_flat_truth_is_left_out_and_a_flat_prediction_counts_nothing():
+    counted = cell_pearson.statistic(TARGET, GIVEN, cell=CELL)
+    left_out = cell_pearson.statistic(GIVEN, TARGET, cell=CELL)
+    assert (counted.value(), left_out.value()) == pytest.approx((-0.5, -1))
+    assert (counted.how["undefined"], counted.how["flat_predictions"]) == (0, 1)
+    assert (left_out.how["undefined"], left_out.how["flat_predictions"]) == (1, 0)
+    for true, given_, side in ((TARGET, np.ones(5), "predicted"), (np.ones(5), TARGET, "true")):
+        with pytest.raises(UndefinedMetricError, match=f"do the {side} values vary"):
+            cell_pearson(true, given_, cell=CELL)
+
+
+def test_nothing_is_gained_by_answering_one_cell_only():
+    true = RNG.normal(size=(10, 6))
+    one = np.where(np.arange(10)[:, None] == 0, true, 0.0)
+    assert centred_pearson(true, one, mean=np.zeros(6)) == pytest.approx(0.1)
+    cell = np.repeat(np.arange(10), 6)
+    assert cell_pearson(true.ravel(), one.ravel(), cell=cell) == pytest.approx(0.1)
 
 
 def test_the_mean_of_the_cell_has_its_variance_for_error():

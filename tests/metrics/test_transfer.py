@@ -31,6 +31,14 @@ def test_knowing_the_type_only_is_at_chance_though_types_differ_in_frequency():
     assert domain_accuracy(DOMAIN, predicted=DOMAIN, labels=LABELS) == domain_accuracy.worst
 
 
+def test_erring_more_often_than_a_coin_is_no_better_than_a_coin():
+    swapped = np.where(DOMAIN == "source", "target", "source")
+    found = domain_accuracy.statistic(DOMAIN, predicted=swapped, labels=LABELS)
+    assert found.value() == domain_accuracy.best == domain_accuracy.chance == 0.5
+    assert found.how["share"] == 0
+    assert np.isnan(found.of_weights(np.zeros((1, 10)))[0])
+
+
 def test_hand_worked_domain_accuracy():
     guessed = ["source"] * 4 + ["target"] * 6
     # B of the source 4/5, T of the source 0/1, B and T of the target all

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from scfm_eval.baselines.scvi import SCANVI
-from scfm_eval.errors import InvalidInputError
 from scfm_eval.tasks.clustering import Clustering
 from tests.tasks.given import Given, blobs, cells_with
 
@@ -81,8 +80,19 @@ def test_ages_are_in_quarters_and_cells_without_are_counted(donated):
     assert about == {"cells": {"above 60": 30, "up to 20": 60, "up to 40": 60, "up to 60": 60}, "edges": [20, 40, 60]}
     assert donated.scores["age_ami"].value > 0.3
     assert donated.notes == ["30 cells have no age, and were left out of its scores"]
-    with pytest.raises(InvalidInputError, match="fetal"):
-        Clustering().check(cells_with(label=LABELS, age=np.where(LABELS == "T", "fetal", "34")), dataset="toy")
+
+
+def test_one_odd_age_leaves_ages_undefined_and_the_rest_as_it_is():
+    odd = np.where(np.arange(N) == 0, "adult stage", "6-month-old stage")
+    Clustering().check(cells_with(label=LABELS, age=odd), dataset="toy")
+    found = score(blobs(LABELS, noise=0.02), age=odd)
+    for name in ("ari", "ami", "nmi", "asw"):
+        record = found.scores[f"age_{name}"]
+        assert record.value is None
+        assert "adult stage" in record.reason
+        assert "6-month" not in record.reason
+    assert found.scores["ari"].value == pytest.approx(1)
+    assert "age" not in found.details["annotations"]
 
 
 def test_one_value_of_an_annotation_is_undefined():

@@ -163,6 +163,26 @@ def test_too_few_cells_of_a_label_are_named_before_anything_is_trained():
         FineTunedAnnotation().check(cells, dataset="toy")
 
 
+def test_what_is_to_be_said_of_the_split_of_any_seed_is_said_once():
+    """Where labels lie by donor, a seed's parts lack other labels than the first seed's do."""
+    labels, donors = np.array(list("aabbccddee"))[np.arange(400) // 40], np.arange(400) // 40
+    cells = {"label": labels, "donor": donors}
+    said = [parts(labels, donors=donors.astype(str), seed=seed).notes for seed in (0, 1, 2, 3)]
+    assert set(said[0]) != {note for notes in said for note in notes}
+    answers = Answers(blobs(labels, noise=0.1))
+    notes = score(answers, seeds=(0, 1, 2, 3), **cells).notes
+    assert {note for of_seed in said for note in of_seed} <= set(notes)
+    assert len(set(notes)) == len(notes)
+
+
+def test_a_gain_says_what_it_compares():
+    found = score(tuned()).scores
+    for name in ("gain_absolute", "macro_f1_gain_relative_percent"):
+        assert "last layer" in found[name].how["tuned"]
+        assert "another layer" in found[name].how["frozen"]
+        assert found[name].how["formula"].startswith(("tuned - frozen", "(tuned - frozen)"))
+
+
 def test_divergence_is_noted():
     notes = score(tuned(diverged_at_step=17)).notes
     for what in ("training", "from scratch training"):

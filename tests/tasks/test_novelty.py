@@ -7,7 +7,8 @@ import pytest
 
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.metrics.novelty import auroc
-from scfm_eval.tasks.novelty import NovelTypes
+from scfm_eval.tasks.labelled import Labelled
+from scfm_eval.tasks.novelty import NovelTypes, _weights
 from tests.tasks.given import Given, blobs, cells_with
 
 LABELS = np.array(["a", "b", "c", "d"])[np.arange(240) % 4]
@@ -80,6 +81,25 @@ def test_a_type_of_test_donors_only_is_no_known_type():
     tested = donors[~np.any(answers.trained_on, axis=0)]
     assert not set(tested) & set(donors[answers.trained_on[0]])
     assert found.scores["distance_auroc"].value > 0.99
+
+
+def test_only_donors_or_cells_that_are_tested_are_drawn():
+    """Of four donors two are tested: drawn from all four, one resample in sixteen would have no test cell."""
+    donors = np.array([f"d{i // 60}" for i in range(240)])
+    known = Labelled.of(cells_with(label=LABELS, donor=donors))
+    for seeds, drawn in ([0], True), ([0, 1, 2], False):
+        splits = known.splits(n_folds=2, seeds=seeds)
+        tested = np.any([split.fold == 0 for split in splits], axis=0)
+        weights, by_donor = _weights(known, splits)
+        assert by_donor == drawn
+        assert not weights[:, ~tested].any()
+        assert (weights.sum(axis=1) == tested.sum()).all()
+        assert all((weights[:, split.fold == 0].sum(axis=1) > 0).all() for split in splits)
+    X = blobs(LABELS, noise=0.6)
+    found = NovelTypes().score(Given(X), cells_with(label=LABELS, donor=donors), seeds=[0, 1, 2])
+    assert any("intervals are over its cells" in note for note in found.notes)
+    record = score(LABELS, X, donor=donors)[0].scores["distance_auroc"]
+    assert record.low < record.value < record.high
 
 
 def test_three_types_are_needed():

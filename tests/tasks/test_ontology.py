@@ -79,9 +79,11 @@ def test_noise_lands_on_chance(cells):
     for name in ("lcad_symmetric", "lcad", "hierarchical_f1", "wang", "resnik", "lin", "jiang_conrath_intrinsic"):
         record = found[name]
         assert record.low <= record.chance <= record.high, name
+        assert "expected counts" in record.how["chance"]
     for name in ("scgraph", "scgraph_ontorwr", "scgraph_ontorwr_spearman"):
         assert abs(found[name].chance) < 0.4
         assert found[name].how["null_of_cells"]["n_permutations"] == 20
+        assert found[name].how["chance"].startswith("mean of null_of_cells, first seed")
         assert found[name].how["null"]["mean"] == pytest.approx(0, abs=0.1)
     assert found["scgraph_published"].chance > 0.5
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import anndata
@@ -16,10 +17,11 @@ from scfm_eval.datasets.expression import log_normalised
 from scfm_eval.datasets.perturbation_conditions import Condition, perturbed, pseudobulk
 from scfm_eval.datasets.synthetic import simulate_perturbations
 from scfm_eval.errors import InvalidInputError
+from scfm_eval.metrics.distributions import squared_mmd
 from scfm_eval.models.protocols import missing_methods
 from scfm_eval.tasks import perturbation_heads as heads
 from scfm_eval.tasks.perturbation import Perturbation
-from scfm_eval.tasks.perturbation_scores import HEADLINE
+from scfm_eval.tasks.perturbation_scores import HEADLINE, Part, Truth, scores_of
 
 KINDS = ("single", "combination0", "combination1", "combination2")
 CELLS, TRUTH = simulate_perturbations(seed=0)
@@ -104,8 +106,10 @@ def values(found, name, *, splits=KINDS):
 
 def test_the_truth_reaches_the_best():
     found = scored(Oracle)
-    for name in (*HEADLINE, "pearson_delta_top20", "direction_match", "centroid_accuracy", "variance_ratio"):
+    for name in (*HEADLINE, "pearson_delta_top20", "direction_match", "centroid_accuracy"):
         assert values(found, name) == pytest.approx([1.0] * 4, abs=1e-4)
+    for name in ("variance_error", "effect_size_error"):
+        assert values(found, name) == pytest.approx([0.0] * 4, abs=1e-4)
     assert values(found, "mae") == pytest.approx([0.0] * 4, abs=1e-5)
     assert [found.scores[f"oracle_single_{name}"].value for name in HEADLINE] == pytest.approx([1.0] * 3)
     assert not any(guard["flagged"] for guard in found.details["collapse"].values())
@@ -132,7 +136,10 @@ def test_no_change_is_undefined_where_it_has_no_direction():
     assert values(found, "pearson_delta") == [None] * 4
     assert "the prediction is the control" in found.scores["single_pearson_delta"].reason
     assert values(found, "direction_match") == [0.5] * 4
-    assert values(found, "effect_size_ratio") == values(found, "de_overlap") == [0.0] * 4
+    assert values(found, "effect_size_error") == values(found, "variance_error") == [1.0] * 4
+    assert found.scores["single_effect_size_error"].how["mean_ratio"] == 0
+    assert values(found, "de_overlap") == [0.0] * 4
+    assert {guard["variance_ratio"] for guard in found.details["collapse"].values()} == {0.0}
 
 
 def test_the_ceiling_is_above_constant_answers_and_the_same_for_all():
@@ -295,6 +302,58 @@ def test_who_can_take_part():
     refused = task.refuses(Plain)
     assert "no method fit_perturbations" in refused
     assert "no method embed_genes, or no method perturb" in refused
+
+    class Learner(InSilico):
+        def fit(self, cells): ...
+
+    class SeesAll(InSilico):
+        transductive = True
+
+    class Both(Learner, Oracle):
+        pass
+
+    assert "it learns from the dataset" in task.refuses(Learner)
+    assert "would have seen the perturbed cells" in task.refuses(SeesAll)
+    assert task.refuses(Both) == ""
+
+
+def test_scores_say_what_they_are_made_of():
+    found, other = (scored(make, splits=("single",)).scores for make in (TrainingMean, RidgeOneHot))
+    top = found["single_pearson_delta_top20"].how
+    assert "significant or not" in top["genes"]
+    assert (top["most_cells_of_z"], 0 < top["mean_significant_genes"] <= 20) == (300, True)
+    assert "same for every prediction" in found["single_mmd"].how["width"]
+    exchanged = other["single_pearson_delta"].how["chance"]
+    assert (exchanged["seed"], exchanged["n_exchanges"] > 0, exchanged["undefined_exchanges"]) == (0, True, 0)
+    assert found["single_pds_l1"].how["chance"]["seed"] == 0
+
+
+def test_every_prediction_is_judged_under_the_same_kernel(monkeypatch):
+    seen = []
+
+    def spy(X, Y, *, width):
+        seen.append(width)
+        return squared_mmd(X, Y, width=width)
+
+    monkeypatch.setattr("scfm_eval.metrics.distributions.squared_mmd", spy)
+    for make in (NoChange, RidgeOneHot):
+        Perturbation(splits=("single",)).score(Told(make), CELLS, seeds=[0])
+    half = len(seen) // 2
+    assert seen[:half] == seen[half:]
+    assert len(set(seen)) > 1
+
+
+def test_exchanges_without_a_value_are_counted():
+    asked = Perturbation(splits=("single",))._asked(Truth(CELLS, 300), seeds=[0])[0]
+    known = asked.responses({})
+    truth, predicted = known.truth.copy(), known.truth.copy()
+    truth[0] = predicted[0] = known.control[0]
+    part = Part(
+        asked, np.arange(len(truth)), replace(known, truth=truth, predicted=predicted, answered=True | known.answered)
+    )
+    record = scores_of([part], names=("pearson_delta",))["pearson_delta"]
+    assert record.value == pytest.approx(1)
+    assert 0 < record.how["chance"]["undefined_exchanges"] <= record.how["chance"]["n_exchanges"]
 
 
 def named(names, *, n_cells=20):

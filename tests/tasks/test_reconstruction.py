@@ -171,6 +171,29 @@ def test_without_labels_and_with_fewer_cells():
     assert "100 of 240 cells" in found.notes[0]
 
 
+def test_a_validation_part_that_does_not_vary_leaves_the_other_scores():
+    cells = made_cells()
+    part = LayerwiseReconstruction()._used(cells).within(1)
+    cells.X = sparse.csr_matrix(np.where(part[:, None], 3, cells.X.toarray()).astype(np.float32))
+    found = score(cells, Answers(noise(), noise(seed=2)))
+    for name in ("probe_r2", "probe_pearson", "permuted_r2"):
+        assert found.scores[name].value is None
+        assert "no gene varies over the validation cells" in found.scores[name].reason
+    assert found.scores["pca_r2"].value > found.scores["last_layer_r2"].value
+    assert found.details["best_layer"] == found.details["best_depth"] == [None]
+
+
+class Learner:
+    def fit(self, cells): ...
+
+    def embed_layers(self, cells): ...
+
+
+def test_a_model_that_would_have_to_be_fitted_first_is_refused():
+    assert "it learns from the dataset" in LayerwiseReconstruction().refuses(Learner)
+    assert LayerwiseReconstruction().refuses(type("Fixed", (), {"embed_layers": Learner.embed_layers})) == ""
+
+
 def test_too_few_cells_are_refused(cells):
     with pytest.raises(InvalidInputError, match="5 cells"):
         LayerwiseReconstruction().check(cells[:5], dataset="tiny")
@@ -213,6 +236,21 @@ def test_principal_components_are_the_best_linear_map(expression):
     assert principal(expression, train=train, width=5).shape == (N_CELLS, 5)
 
 
+def test_donors_of_one_fold_are_never_on_both_sides_of_a_penalty(expression, monkeypatch):
+    donor = np.repeat(np.arange(6), N_CELLS // 6)
+    given = []
+
+    def spy(X, Y, *, fold):
+        given.append(fold)
+        return fit_ridge(X, Y, fold=fold)
+
+    monkeypatch.setattr("scfm_eval.tasks.layer_inputs.fit_ridge", spy)
+    layer_weights([noise(9)], expression, fold=donor // 2)
+    assert all(np.array_equal(fold, (donor // 2)[donor > 1]) for fold in given)
+    layer_weights([noise(9)], expression, fold=donor // 3)
+    assert set(given[-1]) == {0, 1, 2}
+
+
 def test_combinations_are_as_wide_as_a_layer(expression):
     train, fold = np.arange(N_CELLS) % 3 > 0, np.arange(160) % 3
     joined, weights = combined([noise(9), noise(9, seed=3)], train=train, expression=expression[train], fold=fold)
@@ -224,5 +262,5 @@ def test_combinations_are_as_wide_as_a_layer(expression):
 
 def test_weights_go_to_the_layer_that_knows(expression):
     known = expression[:, :20] - expression[:, :20].mean(axis=0)
-    weights = layer_weights([noise(20), known, noise(20, seed=3)], expression, held=np.arange(N_CELLS) % 3 == 0)
+    weights = layer_weights([noise(20), known, noise(20, seed=3)], expression, fold=np.arange(N_CELLS) % 3)
     assert weights[1] > 0.9

@@ -12,8 +12,9 @@ from scfm_eval.datasets.joined import joined
 from scfm_eval.device import Resident
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.evaluate import evaluate
+from scfm_eval.metrics.resampling import bootstrap_weights
 from scfm_eval.store import Store
-from scfm_eval.tasks.transfer import Transfer
+from scfm_eval.tasks.transfer import Transfer, _Known
 from tests.tasks.given import Given, blobs, cells_with
 from tests.toys import toy_cells
 
@@ -74,6 +75,35 @@ def test_donors_of_the_target_are_split_whole():
     donors = np.array([f"d{i // 15}" for i in range(N)])
     found, _ = score(blobs(LABELS, noise=0.5), donor=donors)
     assert found.details["split"]["unit"] == "donor"
+
+
+def test_a_donor_that_is_recognised_is_not_a_domain_that_is():
+    """Each donor has a place of its own, and no other donor of its domain is near."""
+    donors = np.array([f"{domain} {i % 10}" for i, domain in enumerate(DOMAIN)])
+    X = blobs(donors, noise=0.01, width=20)
+    found = score(X, donor=donors)[0].scores["domain_accuracy"]
+    assert found.value < 0.8
+    assert found.how["unit"] == {"source": "donor", "target": "donor"}
+    assert score(X)[0].scores["domain_accuracy"].value > 0.95
+
+
+def test_domains_are_drawn_apart_and_donors_whole_where_a_domain_has_several():
+    donors = np.where(DOMAIN == "target", "t", np.array([f"s{i % 3}" for i in range(N)]))
+    known = _Known.of(cells_with(label=LABELS, domain=DOMAIN, donor=donors))
+    units = known.units_by_domain()
+    assert len(np.unique(units[DOMAIN == "source"])) == 3
+    assert len(np.unique(units[DOMAIN == "target"])) == 90
+    fold = known.folds_by_domain(n_folds=5, seed=0)
+    assert set(zip(fold, donors, strict=True)) == {(fold[donors == d][0], d) for d in ("s0", "s1", "s2")} | {
+        (i, "t") for i in range(3)
+    }
+    # of the four donors drawn at large, one resample in three would have no cell of the target
+    for weights in bootstrap_weights(units=units, strata=DOMAIN, n_resamples=50, seed=0):
+        assert weights[DOMAIN == "target"].sum() == 90
+        assert all(len(set(weights[donors == d])) == 1 for d in ("s0", "s1", "s2"))
+    found, _ = score(blobs(LABELS, noise=0.05), donor=donors)
+    assert "one donor in the target: domain_accuracy is split and drawn by cell there" in found.notes
+    assert "no interval" not in found.scores["domain_accuracy"].how
 
 
 @pytest.mark.parametrize(
