@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
 
@@ -20,7 +19,7 @@ from scfm_eval.cells import Cells
 from scfm_eval.datasets.view import fingerprint, named_for
 from scfm_eval.device import Resident, accepted, fitting, peak_memory
 from scfm_eval.environment import versions
-from scfm_eval.errors import InvalidInputError
+from scfm_eval.errors import InvalidInputError, UnknownGeneError
 from scfm_eval.models.protocols import (
     Card,
     Effect,
@@ -31,6 +30,15 @@ from scfm_eval.models.protocols import (
     Reconstruction,
     Trainable,
     missing_methods,
+)
+from scfm_eval.owed import (
+    checked,
+    checked_genes,
+    checked_history,
+    checked_labels,
+    checked_layers,
+    checked_profiles,
+    checked_reconstruction,
 )
 from scfm_eval.provenance import adapter_sha256, weights_hash
 from scfm_eval.store import Made, Store, Stored, key_of
@@ -105,7 +113,7 @@ class StoredAnswers:
         def make(model: Any) -> Made:
             with timing.phase("forward"):
                 layers = fitting(model, lambda: model.embed_layers(self.view))
-            return [checked(layer, self.view, name=self.card.name) for layer in layers], {}
+            return list(checked_layers(layers, self.view, name=self.card.name)), {}
 
         return self._kept("embed_layers", make, seed=seed).arrays
 
@@ -117,7 +125,7 @@ class StoredAnswers:
             return np.full((len(genes), 1), np.nan, dtype=np.float32)
         rows = self._kept(
             "embed_genes",
-            lambda model: ([np.asarray(model.embed_genes(known), dtype=np.float32)], {}),
+            lambda model: ([checked_genes(model.embed_genes(known), known, name=self.card.name)], {}),
             seed=seed,
             genes=known,
         ).arrays[0]
@@ -130,7 +138,8 @@ class StoredAnswers:
 
         def make(model: Any) -> Made:
             with timing.phase("forward"):
-                made = fitting(model, lambda: model.reconstruct_layers(self.view[rows].copy()))
+                found = fitting(model, lambda: model.reconstruct_layers(self.view[rows].copy()))
+            made = checked_reconstruction(found, n_cells=len(rows), name=self.card.name)
             return [made.target, made.cell, made.layers], {}
 
         return Reconstruction(*self._kept("reconstruct_layers", make, seed=seed, rows=_hash(rows)).arrays)
@@ -142,22 +151,24 @@ class StoredAnswers:
 
         Raises
         ------
-        InvalidInputError
+        UnknownGeneError
             The model does not know one of the genes.
         """
         names = self._named(genes)
         unknown = [gene for gene, name in zip(genes, names, strict=True) if name is None]
         if unknown:
-            raise InvalidInputError(
+            raise UnknownGeneError(
                 asked=f"{effect} of {'+'.join(genes)} in {self.card.name}",
                 found=f"no gene of the model is called {', '.join(unknown)}",
                 remedy="leave this perturbation out",
             )
         few = self.view[rows].copy()
+        before = fingerprint(few)
 
         def make(model: Any) -> Made:
             with timing.phase("forward"):
                 made = fitting(model, lambda: model.perturb(few, genes=names, effect=effect))
+            self._check_unchanged(few, before)
             return [checked(made, few, name=self.card.name)], {}
 
         return self._kept("perturb", make, seed=seed, rows=_hash(rows), genes=names, effect=effect).arrays[0]
@@ -179,8 +190,10 @@ class StoredAnswers:
             with timing.phase("fit"):
                 model.fit_perturbations(seen)
             with timing.phase("forward"):
-                made = np.asarray(model.predict_perturbations(list(conditions)), dtype=np.float32)
-            return [self._checked_profiles(made, conditions)], {"train": _count(train)}
+                made = model.predict_perturbations(list(conditions))
+            n_genes = self.cells.adata.n_vars
+            profiles = checked_profiles(made, conditions, n_genes=n_genes, name=self.card.name)
+            return [profiles], {"train": _count(train)}
 
         shown = [self._hash_of(key, train) for key in keys]
         arguments = {"conditions": list(conditions), "shown": shown, "train": _hash(train)}
@@ -197,7 +210,7 @@ class StoredAnswers:
 
         def make(model: Any) -> Made:
             with timing.phase("fit"):
-                history = model.fine_tune(
+                told = model.fine_tune(
                     self.view[train].copy(),
                     labels=labels[train],
                     validation=self.view[validation].copy(),
@@ -206,11 +219,13 @@ class StoredAnswers:
                     seed=seed,
                     folder=self.store.unfinished(name),
                 )
+            history = checked_history(told, name=self.card.name)
             with timing.phase("forward"):
-                classes, probabilities = model.predict_labels(self.view[test].copy())
+                said = model.predict_labels(self.view[test].copy())
+            known, n_cells = labels[train], int(test.sum())
+            made = checked_labels(*said, known=known, n_cells=n_cells, name=self.card.name)
             self.store.finish(name)
-            made = [np.asarray(classes, dtype=np.str_), np.asarray(probabilities, dtype=np.float32)]
-            return made, {"history": history}
+            return list(made), {"history": history}
 
         kept = self._kept("fine_tune", make, seed=seed, learns=True, **arguments)
         return FineTuned(kept.arrays[0], kept.arrays[1], kept.facts["history"])
@@ -260,7 +275,7 @@ class StoredAnswers:
         }
         if learns:
             self.resident.free()
-        self._check_unchanged()
+        self._check_unchanged(self.view, self._fingerprint)
         return arrays, about | facts
 
     def _hash_of(self, key: str, seen: Mask | None) -> str | None:
@@ -275,17 +290,8 @@ class StoredAnswers:
         source, cells = self.cells.dataset.gene_ids, self.cells.adata
         return named_for(genes, cells=cells, gene_ids=self.card.gene_ids, source_gene_ids=source, vocabulary=vocabulary)
 
-    def _checked_profiles(self, made: NDArray[np.float32], conditions: Sequence[str]) -> NDArray[np.float32]:
-        if self.view.var_names.equals(self.cells.adata.var_names) and made.shape == (len(conditions), self.view.n_vars):
-            return made
-        raise InvalidInputError(
-            asked=f"{len(conditions)} profiles of {self.cells.adata.n_vars} genes by {self.card.name}",
-            found=f"an array of shape {made.shape}, from a view of {self.view.n_vars} genes",
-            remedy="leave gene_ids out of the class, and return (n_conditions, n_genes) in the order of var_names",
-        )
-
-    def _check_unchanged(self) -> None:
-        if fingerprint(self.view) != self._fingerprint:
+    def _check_unchanged(self, cells: AnnData, before: str) -> None:
+        if fingerprint(cells) != before:
             raise InvalidInputError(
                 asked=f"answers of {self.card.name} on {self.cells.dataset.name}",
                 found="the model has changed the cells that it was given",
@@ -299,40 +305,6 @@ class StoredAnswers:
             model.fit_with_labels(cells, labels=labels)
         elif self.can(Trainable):
             model.fit(cells)
-
-
-def checked(embedding: Any, cells: AnnData, *, name: str) -> NDArray[np.float32]:
-    """Return the embedding as float32 once its shape, order, type and finiteness are what a model owes.
-
-    Raises
-    ------
-    InvalidInputError
-        If there is not one finite row per cell, or a table's index is not ``cells.obs_names``.
-    """
-    asked = f"embedding of {cells.n_obs} cells by {name}"
-    if isinstance(embedding, pd.DataFrame) and not cells.obs_names.equals(embedding.index):
-        raise InvalidInputError(
-            asked=asked,
-            found="a table whose index is not obs_names in their order",
-            remedy="reindex it by cells.obs_names",
-        )
-    array = np.asarray(embedding)
-    if array.dtype.kind == "f":
-        array = array.astype(np.float32)
-    if array.ndim != 2 or array.shape[0] != cells.n_obs or array.shape[1] == 0 or array.dtype.kind != "f":
-        raise InvalidInputError(
-            asked=asked,
-            found=f"an array of shape {array.shape} and type {array.dtype}",
-            remedy="return floats of shape (n_cells, d), one row per cell in the order of obs_names",
-        )
-    bad = ~np.isfinite(array).all(axis=1)
-    if bad.any():
-        raise InvalidInputError(
-            asked=asked,
-            found=f"{bad.sum()} rows with NaN or infinity, first {', '.join(cells.obs_names[bad][:3])}",
-            remedy="return finite values, or refuse the cells that cannot be embedded",
-        )
-    return array
 
 
 def learns_here(model: type) -> bool:

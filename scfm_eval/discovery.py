@@ -66,6 +66,10 @@ def find_dataset(spec: str) -> Dataset:
         If there is none, or the file cannot be read; the nearest names are offered.
     """
     source, arrow, target = spec.partition("->")
+    if "->" in target or (arrow and not (source.strip() and target.strip())):
+        raise InvalidInputError(
+            asked=f"dataset {spec!r}", found="no two names with one arrow between them", remedy="give SOURCE->TARGET"
+        )
     if arrow:
         from scfm_eval.datasets.joined import joined
 

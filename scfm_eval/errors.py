@@ -22,5 +22,9 @@ class InvalidInputError(ValueError):
         return (_rebuild, (type(self), self.asked, self.found, self.remedy))
 
 
+class UnknownGeneError(InvalidInputError):
+    """A gene that a model does not know: an answer that it cannot have, not a fault."""
+
+
 def _rebuild(cls: type[InvalidInputError], asked: str, found: str, remedy: str) -> InvalidInputError:
     return cls(asked=asked, found=found, remedy=remedy)

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from scfm_eval import timing
-from scfm_eval.answers import StoredAnswers, checked, learns_here
+from scfm_eval.answers import StoredAnswers, learns_here
 from scfm_eval.cells import Cells, model_view
 from scfm_eval.datasets.dataset import Dataset
 from scfm_eval.datasets.view import Readable
 from scfm_eval.device import Resident, peak_memory
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.models.protocols import Card, card
+from scfm_eval.owed import checked
 from scfm_eval.provenance import adapter_sha256, weights_folder
 from scfm_eval.results import ModelRecord, ReadableRecord, Result
 from scfm_eval.store import Store, key_of

@@ -68,8 +68,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--precision", default="float32", choices=("float32", "bfloat16", "float16"), help="precision of model weights"
     )
     group.addoption("--seeds", type=_positive, default=1, metavar="N", help="repeats of splits and trained baselines")
-    group.addoption("--ontology", default="", metavar="PATH", help="an .obo file instead of the packaged Cell Ontology")
+    group.addoption(
+        "--ontology",
+        default="",
+        metavar="PATH",
+        help="an .obo file instead of the packaged Cell Ontology, for the ontology task",
+    )
     group.addoption("--offline", action="store_true", help="never download")
+
+
+_NONE_SELECTED = (
+    "no claim was selected: the datasets lack the keys that the selected claims need (see `scfm-eval list`), "
+    "or the claims are heavy and -m leaves them out"
+)
 
 
 def _positive(text: str) -> int:
@@ -224,17 +235,18 @@ class Run:
     def fitting(self, task: Task, rivals: Iterable[str]) -> list[tuple[int, Dataset]]:
         """Return the datasets that have every key that the task and the rivals of the claim need, with their places.
 
-        Where no dataset is named, a claim is made about the first one that has its keys: the others stand in for what
-        that one lacks.
+        Where no dataset is named, a task is asked of the first one that has its keys: the others stand in for what that
+        one lacks. A claim whose rivals need more than that one has (Harmony needs batches) is then no test.
         """
-        needed = {key for rival in rivals for key in self.card(rival).needs} | set(task.keys)
         # cells that were joined for a transfer are for no other task
         have = [
             (index, dataset)
             for index, dataset in enumerate(self.datasets)
-            if needed <= set(dataset.keys) and ("domain" in task.keys or "domain" not in dataset.keys)
+            if set(task.keys) <= set(dataset.keys) and ("domain" in task.keys or "domain" not in dataset.keys)
         ]
-        return have if self.config.getoption("--dataset") else have[:1]
+        chosen = have if self.config.getoption("--dataset") else have[:1]
+        needed = {key for rival in rivals for key in self.card(rival).needs}
+        return [(index, dataset) for index, dataset in chosen if needed <= set(dataset.keys)]
 
     def _is_claimed(self, name: str, task: Task, rivals: set[str]) -> bool:
         from scfm_eval.models.protocols import missing_methods
@@ -285,6 +297,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         return
     run = session.config.stash[RUN]
     from scfm_eval.device import check_device
+    from scfm_eval.ontology import load_ontology
     from scfm_eval.report import read_report
     from scfm_eval.store import Store
 
@@ -295,6 +308,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         check_device(option("--device"))
         if option("--reference") is not None:
             read_report(option("--reference"))
+        if option("--ontology"):
+            load_ontology(option("--ontology"))
         unknown = set(run.weights) - set(run.installed) - set(run.asked)
         if unknown:
             raise pytest.UsageError(f"--weights {min(unknown)}=…: no model of that name; see `scfm-eval list`")
@@ -369,9 +384,7 @@ def _check_asked(run: Run, items: list[pytest.Item]) -> None:
     runnable = {item.callspec.params["model"] for item in items if _is_runnable(item)}  # type: ignore[attr-defined]
     idle = sorted(set(run.asked) - runnable)
     if idle:
-        reasons = "\n".join(
-            f"  {reason}" for reason in dict.fromkeys(run.refusals.get(idle[0], ["no claim was selected"]))
-        )
+        reasons = "\n".join(f"  {reason}" for reason in dict.fromkeys(run.refusals.get(idle[0], [_NONE_SELECTED])))
         raise pytest.UsageError(f"{idle[0]} was asked for, but no claim about it can run:\n{reasons}")
 
 

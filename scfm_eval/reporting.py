@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import tempfile
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -64,12 +66,18 @@ class _Collector:
         self.interrupted = True
 
     @pytest.hookimpl(trylast=True)
-    def pytest_sessionfinish(self) -> None:
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if self.results or self.verdicts:
             from scfm_eval.report import write_report
 
             self.report = self._report()
-            self.written = write_report(self.report, self.path)
+            try:
+                self.written = write_report(self.report, self.path)
+            except OSError as error:
+                elsewhere = Path(tempfile.gettempdir()) / f"scfm_eval-{os.getpid()}.json"
+                self.written = write_report(self.report, elsewhere)
+                print(f"\nERROR: {self.path} cannot be written ({error}); the report is {elsewhere}", file=sys.stderr)
+                session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
 
     def _report(self) -> Report:
         from scfm_eval.environment import environment

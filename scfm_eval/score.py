@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from scfm_eval.metrics.metric import UndefinedMetricError
 from scfm_eval.metrics.resampling import interval
 
+_ROUNDING = 1e-9
+"""What lies closer to zero than this is level: sums in another order differ by less."""
+
 _made: ContextVar[list[Comparison] | None] = ContextVar("comparisons", default=None)
 
 
@@ -215,11 +218,15 @@ class Score(float):
             self.compare(reference, "at least level with" if self.higher_is_better else "at most level with")
         )
 
-    def compare(self, other: float, relation: str) -> Comparison:
+    def compare(self, other: float | None, relation: str) -> Comparison:
         """Return what comes of ``self <relation> other``: an operator, or "at least" or "at most level with"."""
         for score in (self, other):
             if isinstance(score, Score) and not score.applies:
                 raise NotApplicableError(str(score))
+        if other is None:
+            return Comparison(
+                str(self), relation, "chance", holds=False, reason=f"{self.name} has no chance level here"
+            )
         right = str(other) if isinstance(other, Score) else f"{other:.3f}"
         reason = self._undecidable(other)
         if reason:
@@ -231,9 +238,9 @@ class Score(float):
         except UndefinedMetricError as undefined:
             return Comparison(str(self), relation, right, holds=False, reason=str(undefined))
         holds = {
-            ">": low > 0,
+            ">": low > _ROUNDING,
             ">=": low >= 0,
-            "<": high < 0,
+            "<": high < -_ROUNDING,
             "<=": high <= 0,
             "at least level with": high >= 0,
             "at most level with": low <= 0,

@@ -29,10 +29,10 @@ class Knows:
         return np.log1p(cells.X.toarray())
 
     def embed_layers(self, cells):
-        return [np.log1p(cells.X.toarray()), np.ones((cells.n_obs, 2))]
+        return [np.log1p(cells.X.toarray()), np.ones((cells.n_obs, 40))]
 
     def embed_genes(self, genes):
-        return np.array([[len(gene), np.nan if gene == "GENE3" else 1.0] for gene in genes])
+        return np.array([[np.nan] * 2 if gene == "GENE3" else [len(gene), 1.0] for gene in genes])
 
     def reconstruct_layers(self, cells):
         self.asked.append(list(cells.obs_names))
@@ -98,7 +98,7 @@ def test_can_tells_capabilities_apart(ask):
 
 def test_layers_and_gene_vectors_come_back_as_they_were_made(ask):
     layers = ask().embed_layers(seed=0)
-    assert [layer.shape for layer in layers] == [(N, 40), (N, 2)]
+    assert [layer.shape for layer in layers] == [(N, 40), (N, 40)]
     genes = ask().embed_genes(["GENE1", "GENE3"], seed=0)
     np.testing.assert_array_equal(np.isnan(genes).any(axis=1), [False, True])
 
@@ -126,7 +126,7 @@ def test_profiles_of_other_genes_and_rows_of_other_cells_are_refused(ask):
 def test_each_seed_is_a_training_of_its_own_even_on_the_same_parts(ask):
     part = np.arange(N) % 3
     parts = {"train": part == 0, "validation": part == 1, "test": part == 2}
-    labels = np.full(N, "a")
+    labels = np.array(["a", "b", "c"])[np.arange(N) // 30]
     answers = ask()
     for seed in (0, 1, 0):
         tuned = answers.fine_tune(labels=labels, **parts, how=FineTuning(epochs=2), seed=seed)
@@ -145,3 +145,54 @@ def test_the_source_of_an_answer_is_followed_through_all_imports(monkeypatch):
     assert adapter_sha256.__wrapped__(TrainingMean) != adapter_sha256.__wrapped__(UntrainedGeneformer)
     assert {"perturbation.py", "perturbation_conditions.py", "expression.py"} <= set(read)
     assert {"geneformer.py", "training.py", "classification.py"} <= set(read)
+
+
+def always(answer):
+    return lambda *_, **__: answer
+
+
+def spoiled(**answers):
+    return type("Spoiled", (Knows,), {name: always(answer) for name, answer in answers.items()})
+
+
+@pytest.mark.parametrize(
+    ("methods", "ask_for", "said"),
+    [
+        ({"embed_layers": []}, lambda a: a.embed_layers(seed=0), "no layer"),
+        ({"embed_layers": [np.ones((N, 2)), np.ones((N, 3))]}, lambda a: a.embed_layers(seed=0), "widths 2, 3"),
+        ({"embed_genes": np.ones((1, 2))}, lambda a: a.embed_genes(["GENE1", "GENE2"], seed=0), r"shape \(1, 2\)"),
+        ({"embed_genes": np.full((1, 2), np.inf)}, lambda a: a.embed_genes(["GENE1"], seed=0), "infinite"),
+        (
+            {"reconstruct_layers": Reconstruction(np.ones(2), np.array([-1, 0]), np.ones((1, 2)))},
+            lambda a: a.reconstruct_layers(seed=0, rows=np.arange(2)),
+            "cells numbered -1 to 0",
+        ),
+        (
+            {"reconstruct_layers": (1, 2)},
+            lambda a: a.reconstruct_layers(seed=0, rows=np.arange(2)),
+            "no Reconstruction",
+        ),
+    ],
+)
+def test_an_answer_of_the_wrong_form_is_refused_in_words(ask, methods, ask_for, said):
+    with pytest.raises(InvalidInputError, match=said):
+        ask_for(ask(spoiled(**methods)))
+
+
+@pytest.mark.parametrize(
+    ("methods", "said"),
+    [
+        ({"predict_labels": (np.array(["A", "B", "C"]), np.full((30, 3), 1 / 3))}, "never taught: A, B, C"),
+        ({"predict_labels": (np.array(["a", "b", "c"]), np.full((1, 3), 1 / 3))}, r"shape \(1, 3\)"),
+        ({"predict_labels": (np.array(["a", "b", "c"]), np.full((30, 3), np.nan))}, "not finite"),
+        ({"predict_labels": (np.array(["a", "a", "c"]), np.full((30, 3), 1 / 3))}, "some of them twice"),
+        ({"fine_tune": None}, "no dictionary"),
+        ({"fine_tune": {"loss": np.float32(1)}}, "not JSON serializable"),
+    ],
+)
+def test_a_fine_tuned_model_that_says_something_else_is_refused_in_words(ask, methods, said):
+    part = np.arange(N) % 3
+    parts = {"train": part == 0, "validation": part == 1, "test": part == 2}
+    labels = np.array(["a", "b", "c"])[np.arange(N) // 30]
+    with pytest.raises(InvalidInputError, match=said):
+        ask(spoiled(**methods)).fine_tune(labels=labels, **parts, how=FineTuning(), seed=0)

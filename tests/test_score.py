@@ -108,3 +108,9 @@ def test_a_score_that_does_not_apply_is_no_claim_at_all():
     for claim in (lambda: without > 0.1, lambda: score(0.8) > without, lambda: without - 0.1 >= without.chance):
         with pytest.raises(NotApplicableError, match="no head"):
             claim()
+
+
+def test_what_rounding_alone_decides_is_level():
+    assert not score(0.5, noise=np.zeros(1000)) > 0.5 - 1e-12
+    with pytest.raises(UndecidedError, match="no chance level"):
+        bool(score(0.5) > None)

@@ -21,6 +21,9 @@ _OTHER_SEPARATORS = frozenset("_,;|/&: \t")
 Changes = Mapping[tuple[str, ...], NDArray[np.float64]]
 """Change from control ``(n_genes,)`` by perturbed genes."""
 
+FEWEST_CONTROLS = 5
+"""Control cells in a context, below which their mean is too noisy to measure changes from."""
+
 
 @dataclass(frozen=True, order=True)
 class Condition:
@@ -214,6 +217,14 @@ def mean_over(expression: sp.csr_matrix, *, rows: NDArray[np.intp]) -> NDArray[n
 
 def _check_controls(code: NDArray[np.int64], context: NDArray[np.str_]) -> None:
     without = sorted(set(context) - set(context[code < 0]))
+    numbers = {place: int((context[code < 0] == place).sum()) for place in set(context)}
+    few = sorted(place for place, number in numbers.items() if 0 < number < FEWEST_CONTROLS)
+    if few and not without:
+        raise InvalidInputError(
+            asked=f"at least {FEWEST_CONTROLS} control cells in every context",
+            found=", ".join(f"{numbers[place]} in {place or 'the only context'}" for place in few),
+            remedy="every change is measured from their mean, whose noise all answers would share: add control cells",
+        )
     if without:
         raise InvalidInputError(
             asked="control cells in every context" if any(without) else "control cells",

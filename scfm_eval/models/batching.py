@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from scfm_eval.errors import InvalidInputError
+from scfm_eval.errors import InvalidInputError, UnknownGeneError
 from scfm_eval.timing import phase
 
 if TYPE_CHECKING:
@@ -32,10 +32,10 @@ def gene_places(cells: AnnData) -> tuple[list[str], NDArray[np.int64]]:
 
 
 def require_known(genes: Sequence[str], *, token: NDArray[np.int64], model: str) -> None:
-    """Raise ``InvalidInputError`` for genes whose ``token`` ``(n_genes,)`` is −1: a model cannot perturb these."""
+    """Raise ``UnknownGeneError`` for genes whose ``token`` ``(n_genes,)`` is −1: a model cannot perturb these."""
     unknown = [gene for gene, number in zip(genes, token, strict=True) if number < 0]
     if unknown:
-        raise InvalidInputError(
+        raise UnknownGeneError(
             asked=f"a perturbation of {len(genes)} genes in the input of {model}",
             found=f"{len(unknown)} genes that it does not know: {', '.join(unknown[:5])}",
             remedy="leave these genes out, or check that they are in the model's namespace",

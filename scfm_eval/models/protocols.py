@@ -84,7 +84,7 @@ class Perturber(Protocol):
     def perturb(self, cells: AnnData, *, genes: Sequence[str], effect: Effect) -> NDArray[np.float32]:
         """Return the embedding ``(n_cells, d)`` of ``cells`` after ``genes`` were activated or knocked down in them.
 
-        Raises ``InvalidInputError`` for a gene that the model does not know.
+        Raises ``UnknownGeneError`` for a gene that the model does not know.
         """
         ...
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from scfm_eval.datasets.perturbation_conditions import Condition, Perturbed, Pseudobulk
 from scfm_eval.datasets.perturbation_splits import Fold, Kind
-from scfm_eval.errors import InvalidInputError
+from scfm_eval.errors import UnknownGeneError
 from scfm_eval.models.protocols import Effect
 from scfm_eval.tasks.task import Answers
 
@@ -213,7 +213,7 @@ def in_silico_inputs(
         drawn, genes = rows[condition.context], [column.get(gene, gene) for gene in condition.genes]
         try:
             after = answers.perturb(seed=seed, rows=drawn, genes=genes, effect=effect_of(table, condition))
-        except InvalidInputError as refused:
+        except UnknownGeneError as refused:
             missing[condition] = refused.found
             continue
         made[condition] = (np.asarray(after, dtype=np.float64) - before[drawn]).mean(axis=0)

@@ -16,7 +16,7 @@ from scfm_eval.baselines.perturbation import Additive, LinearMap, NoChange, Ridg
 from scfm_eval.datasets.expression import log_normalised
 from scfm_eval.datasets.perturbation_conditions import Condition, perturbed, pseudobulk
 from scfm_eval.datasets.synthetic import simulate_perturbations
-from scfm_eval.errors import InvalidInputError
+from scfm_eval.errors import InvalidInputError, UnknownGeneError
 from scfm_eval.metrics.distributions import squared_mmd
 from scfm_eval.models.protocols import missing_methods
 from scfm_eval.tasks import perturbation_heads as heads
@@ -85,7 +85,7 @@ class Frozen:
 class InSilico(Frozen):
     def perturb(self, cells, *, genes, effect):
         if set(genes) & set(self.unknown):
-            raise InvalidInputError(asked="a gene", found=f"no {genes}", remedy="none")
+            raise UnknownGeneError(asked="a gene", found=f"no {genes}", remedy="none")
         shift = self.embed_genes(genes).sum(axis=0)
         return self.embed(cells) + shift[:20] * (1 if effect == "knockdown" else -1)
 
