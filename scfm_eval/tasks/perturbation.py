@@ -61,7 +61,8 @@ class Perturbation:
     A model that predicts perturbations answers for itself. Of another, frozen embeddings are compared under one and the
     same head, fitted on the training conditions: ridge regression from the mean embedding of the control cells beside
     the sum of the vectors of the perturbed genes, and (``mlp_…``) a perceptron of two layers. A model that perturbs its
-    own input also answers ``in_silico_…``: ridge regression from the shift of its control cells.
+    own input also answers ``in_silico_…``: ridge regression from the shift of its control cells; without gene vectors
+    that is its only answer.
 
     A condition without a prediction (an unknown gene) is not left out, since a model would gain by choosing: the mean
     of the training perturbations stands in, and the condition is counted and named. Without any prediction in a split,
@@ -182,7 +183,7 @@ class Perturbation:
         """Return the model's predictions under the prefix of their scores."""
         if answers.can(PerturbationPredictor):
             return {"": _own(answers, asked)}
-        found = {"": _Answered({}, dict.fromkeys(asked.names, "the model has no gene vectors"))}
+        found: dict[str, _Answered] = {}
         if answers.can(GeneEmbedder):
             frozen = partial(_frozen, answers, asked)
             found = {"": _by_head(heads.ridge, frozen, asked), "mlp_": _by_head(heads.perceptron, frozen, asked)}
@@ -196,6 +197,7 @@ class Perturbation:
                 seed=asked.seed,
             )
             found["in_silico_"] = _by_head(heads.ridge, lambda _: moved, asked)
+            found.setdefault("", found["in_silico_"])
         return found
 
 
