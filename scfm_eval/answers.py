@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from scfm_eval import timing
 from scfm_eval.cells import Cells
-from scfm_eval.datasets.view import fingerprint, named_for
+from scfm_eval.datasets.genes import resolve
+from scfm_eval.datasets.view import fingerprint, measured_names
 from scfm_eval.device import Resident, accepted, fitting, peak_memory
 from scfm_eval.environment import versions
 from scfm_eval.errors import InvalidInputError, UnknownGeneError
@@ -25,10 +26,10 @@ from scfm_eval.models.protocols import (
     Effect,
     FineTuning,
     LabelTrainable,
-    PerturbationPredictor,
     Pretrained,
     Reconstruction,
     Trainable,
+    learns_here,
     missing_methods,
 )
 from scfm_eval.owed import (
@@ -88,13 +89,29 @@ class StoredAnswers:
     def _weights_hash(self) -> str | None:
         return weights_hash(self.model, self.weights)
 
+    @cached_property
+    def _vocabulary(self) -> frozenset[str] | None:
+        pretrained = self.can(Pretrained) and self.weights is not None
+        return frozenset(self.model.vocabulary(self.weights)) if pretrained else None  # type: ignore[attr-defined]
+
+    @cached_property
+    def _measured(self) -> dict[str, str | None]:
+        """The model's name of each measured gene, as in its view."""
+        return measured_names(
+            self.cells.adata,
+            gene_ids=self.card.gene_ids,
+            source_gene_ids=self.cells.dataset.gene_ids,
+            vocabulary=self._vocabulary,
+        )
+
     def can(self, capability: type) -> bool:
         """Whether the model has the methods of a protocol."""
         return not missing_methods(self.model, capability)
 
     def embed(self, *, seed: int, train: Mask | None = None) -> NDArray[np.float32]:
         """Return the embedding of all cells ``(n_cells, d)``; what learns here has seen the cells in ``train`` only."""
-        seen = train if learns_here(self.model) else None
+        learns = learns_here(self.model)
+        seen = train if learns else None
 
         def make(model: Any) -> Made:
             with timing.phase("fit"):
@@ -103,8 +120,7 @@ class StoredAnswers:
                 embedding = fitting(model, lambda: model.embed(self.view))
             return [checked(embedding, self.view, name=self.card.name)], {"train": _count(seen)}
 
-        labels = None if self.can(LabelTrainable) is False else self._hash_of("label", seen)
-        learns = learns_here(self.model)
+        labels = self._hash_of("label", seen) if self.can(LabelTrainable) else None
         return self._kept("embed", make, seed=seed, learns=learns, train=_hash(seen), labels=labels).arrays[0]
 
     def embed_layers(self, *, seed: int) -> list[NDArray[np.float32]]:
@@ -113,7 +129,7 @@ class StoredAnswers:
         def make(model: Any) -> Made:
             with timing.phase("forward"):
                 layers = fitting(model, lambda: model.embed_layers(self.view))
-            return list(checked_layers(layers, self.view, name=self.card.name)), {}
+            return [*checked_layers(layers, self.view, name=self.card.name)], {}
 
         return self._kept("embed_layers", make, seed=seed).arrays
 
@@ -162,10 +178,10 @@ class StoredAnswers:
                 found=f"no gene of the model is called {', '.join(unknown)}",
                 remedy="leave this perturbation out",
             )
-        few = self.view[rows].copy()
-        before = fingerprint(few)
 
         def make(model: Any) -> Made:
+            few = self.view[rows].copy()
+            before = fingerprint(few)
             with timing.phase("forward"):
                 made = fitting(model, lambda: model.perturb(few, genes=names, effect=effect))
             self._check_unchanged(few, before)
@@ -205,7 +221,6 @@ class StoredAnswers:
         """Return what the model says of ``test`` after it learned from ``train`` and chose on ``validation``."""
         parts = [_hash(part) for part in (train, validation, test)]
         arguments = {"parts": parts, "labels": _hash(labels[train | validation]), "how": asdict(how), "of_seed": seed}
-
         name = key_of(**arguments, **self._made_of(seed))
 
         def make(model: Any) -> Made:
@@ -285,10 +300,13 @@ class StoredAnswers:
         """Return the model's own name of each gene of the dataset; ``None`` for one that it cannot have."""
         if self.card.gene_ids is None:
             return list(genes)
-        pretrained = self.can(Pretrained) and self.weights is not None
-        vocabulary = self.model.vocabulary(self.weights) if pretrained else None  # type: ignore[attr-defined]
-        source, cells = self.cells.dataset.gene_ids, self.cells.adata
-        return named_for(genes, cells=cells, gene_ids=self.card.gene_ids, source_gene_ids=source, vocabulary=vocabulary)
+        others = resolve(
+            list(genes),
+            source=self.cells.dataset.gene_ids,
+            target=self.card.gene_ids,
+            vocabulary=self._vocabulary,
+        ).targets
+        return [self._measured.get(gene) or other for gene, other in zip(genes, others, strict=True)]
 
     def _check_unchanged(self, cells: AnnData, before: str) -> None:
         if fingerprint(cells) != before:
@@ -305,12 +323,6 @@ class StoredAnswers:
             model.fit_with_labels(cells, labels=labels)
         elif self.can(Trainable):
             model.fit(cells)
-
-
-def learns_here(model: type) -> bool:
-    """Whether the method learns from the dataset itself, from cells alone, labels or perturbations."""
-    learns = (Trainable, LabelTrainable, PerturbationPredictor)
-    return any(not missing_methods(model, capability) for capability in learns)
 
 
 def _hash(values: NDArray[Any] | None) -> str | None:

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from scfm_eval import timing
-from scfm_eval.answers import StoredAnswers, learns_here
+from scfm_eval.answers import StoredAnswers
 from scfm_eval.cells import Cells, model_view
 from scfm_eval.datasets.dataset import Dataset
 from scfm_eval.datasets.view import Readable
 from scfm_eval.device import Resident, peak_memory
 from scfm_eval.errors import InvalidInputError
-from scfm_eval.models.protocols import Card, card
+from scfm_eval.models.protocols import Card, PerturbationPredictor, card, learns_here
 from scfm_eval.owed import checked
 from scfm_eval.provenance import adapter_sha256, weights_folder
 from scfm_eval.results import ModelRecord, ReadableRecord, Result
@@ -133,13 +133,14 @@ def lacking_keys(about: Card, dataset: Dataset) -> str:
 
 def _model_record(answers: StoredAnswers, facts: dict[str, Any], *, seed: int) -> ModelRecord:
     about = answers.card
+    learns = learns_here(answers.model) or answers.can(PerturbationPredictor)
     return ModelRecord(
         name=about.name,
         role=about.role,
         revision=about.revision,
         licence=about.licence,
         citation=about.citation,
-        trained_here=about.trained_here or about.transductive or learns_here(answers.model),
+        trained_here=about.trained_here or about.transductive or learns,
         weights_sha256=facts.get("weights_sha256"),
         n_parameters=facts.get("n_parameters"),
         loaded_share=facts.get("loaded_share"),

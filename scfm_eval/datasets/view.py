@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -96,23 +96,17 @@ def view(
     return AnnData(X=X, obs=obs, var=pd.DataFrame(index=pd.Index(names, dtype=object))), readable
 
 
-def named_for(
-    genes: Sequence[str],
-    *,
-    cells: AnnData,
-    gene_ids: GeneIds,
-    source_gene_ids: GeneIds,
-    vocabulary: Collection[str] | None,
-) -> list[str | None]:
-    """Return what a model calls each of ``genes``: as in its view where they were measured, else by the gene tables.
+def measured_names(
+    cells: AnnData, *, gene_ids: GeneIds | None, source_gene_ids: GeneIds, vocabulary: Collection[str] | None
+) -> dict[str, str | None]:
+    """Return what a model calls each gene of ``cells`` in its view; ``None`` for one that it cannot read.
 
-    ``None`` stands for a gene that the model cannot have. Parameters as of :func:`view`.
+    Parameters as of :func:`view`.
     """
-    measured = _resolved(cells, target=gene_ids, source=source_gene_ids, vocabulary=vocabulary).targets
-    own = dict(zip(cells.var_names, measured, strict=True))
-    known = None if vocabulary is None else frozenset(vocabulary)
-    others = resolve(list(genes), source=source_gene_ids, target=gene_ids, vocabulary=known).targets
-    return [own[gene] if own.get(gene) is not None else other for gene, other in zip(genes, others, strict=True)]
+    if gene_ids is None:
+        return {gene: gene for gene in cells.var_names}
+    found = _resolved(cells, target=gene_ids, source=source_gene_ids, vocabulary=vocabulary)
+    return dict(zip(cells.var_names, found.targets, strict=True))
 
 
 def require_readable(readable: Readable, *, model: str, dataset: str, minimum: float = 0.10) -> None:

@@ -296,6 +296,11 @@ def _wrong(made: Card) -> str:
     return ""
 
 
+def learns_here(model: type) -> bool:
+    """Whether the class embeds only after it has learned from cells of the dataset, with labels or without."""
+    return any(not missing_methods(model, way) for way in (Trainable, LabelTrainable))
+
+
 def missing_methods(model: type, capability: type) -> list[str]:
     """Return the methods of ``capability`` that the class ``model`` does not have."""
     return [name for name in vars(capability) if name[0] != "_" and not callable(getattr(model, name, None))]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -23,6 +22,7 @@ from scfm_eval.models.protocols import Embedder, FineTuner, FineTuning, Mode, ca
 from scfm_eval.results import ScoreRecord, measure
 from scfm_eval.tasks import probes
 from scfm_eval.tasks.labelled import TOO_FEW_DONORS, Labelled, has_seen_cells, weights_of_tested
+from scfm_eval.tasks.pairs import packed
 from scfm_eval.tasks.task import Answers, Scored, lacks
 
 _BY_PREDICTION: tuple[Metric[Any], ...] = (
@@ -279,7 +279,7 @@ def _details(
         "correct": {
             "n_cells": len(known.labels),
             "seeds": {
-                str(seed): {"test": _packed(r.split.test), "right": _packed(r.right(""))}
+                str(seed): {"test": packed(r.split.test), "right": packed(r.right(""))}
                 for seed, r in zip(seeds, runs, strict=True)
             },
         },
@@ -311,8 +311,3 @@ def _notes(runs: Sequence[_Run], seeds: Sequence[int]) -> list[str]:
                 what = prefix.replace("_", " ") + "training"
                 notes.append(f"{what} diverged at step {step} (seed {seed}): the state after epoch {kept} is used")
     return notes
-
-
-def _packed(mask: NDArray[np.bool_]) -> str:
-    """Return a mask as base64 of its bits, the first cell in the highest bit."""
-    return base64.b64encode(np.packbits(mask).tobytes()).decode("ascii")

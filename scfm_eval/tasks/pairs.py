@@ -82,5 +82,10 @@ def _right(result: Result, seed: int) -> NDArray[np.bool_]:
     return _unpacked(of_seed["right"], n_test)
 
 
+def packed(mask: NDArray[np.bool_]) -> str:
+    """Return a mask as base64 of its bits, the first cell in the highest bit."""
+    return base64.b64encode(np.packbits(mask).tobytes()).decode("ascii")
+
+
 def _unpacked(packed: str, n_cells: int) -> NDArray[np.bool_]:
     return np.unpackbits(np.frombuffer(base64.b64decode(packed), dtype=np.uint8), count=n_cells).astype(bool)

@@ -19,10 +19,9 @@ from scfm_eval.errors import InvalidInputError
 from scfm_eval.models.protocols import (
     Embedder,
     GeneEmbedder,
-    LabelTrainable,
     PerturbationPredictor,
     Perturber,
-    Trainable,
+    learns_here,
 )
 from scfm_eval.results import ScoreRecord
 from scfm_eval.tasks import perturbation_heads as heads
@@ -110,7 +109,7 @@ class Perturbation:
         missing = [", ".join(filter(None, (lacks(model, part) for part in way))) for way in ways]
         if all(missing):
             return f"{missing[0]}, and as an embedding {missing[1]}, or {missing[2]}"
-        if any(not lacks(model, way) for way in (Trainable, LabelTrainable)):
+        if learns_here(model):
             return "it learns from the dataset, and gene vectors and perturbed cells are asked for without that"
         return has_seen_cells(model, scored="the perturbed cells")
 

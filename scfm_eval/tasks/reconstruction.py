@@ -20,7 +20,7 @@ from scfm_eval.metrics.classification import macro_f1
 from scfm_eval.metrics.layers import effective_rank, linear_cka
 from scfm_eval.metrics.metric import Metric, UndefinedMetricError
 from scfm_eval.metrics.reconstruction import centred_pearson, gene_r2
-from scfm_eval.models.protocols import LabelTrainable, LayerEmbedder, Reconstructor, Trainable
+from scfm_eval.models.protocols import LayerEmbedder, Reconstructor, learns_here
 from scfm_eval.results import ScoreRecord, measure
 from scfm_eval.tasks import probes
 from scfm_eval.tasks.layer_inputs import combined, principal_reconstruction, random_projection
@@ -127,7 +127,7 @@ class LayerwiseReconstruction:
 
     def refuses(self, model: type) -> str:
         """Return why ``model`` cannot take part: it gives no layers, or would have to be fitted before it does."""
-        learns = any(not lacks(model, way) for way in (Trainable, LabelTrainable))
+        learns = learns_here(model)
         unfitted = "it learns from the dataset, and layers are asked for without that" if learns else ""
         return lacks(model, LayerEmbedder) or unfitted
 

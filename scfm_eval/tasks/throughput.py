@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from scfm_eval.metrics.metric import Statistic, metric
 from scfm_eval.metrics.resampling import bootstrap_weights
-from scfm_eval.models.protocols import Embedder, LabelTrainable, Trainable, missing_methods
+from scfm_eval.models.protocols import Embedder, learns_here
 from scfm_eval.results import ScoreRecord, measure
 from scfm_eval.tasks.task import N_RESAMPLES, lacks
 
@@ -54,7 +54,7 @@ class Throughput:
 
     def refuses(self, model: type) -> str:
         """Return why ``model`` cannot take part: no embedding, or one whose cost is its training."""
-        if not missing_methods(model, Trainable) or not missing_methods(model, LabelTrainable):
+        if learns_here(model):
             return "it learns from the dataset, so its cost is its training: see the seconds of its other results"
         return lacks(model, Embedder)
 
