@@ -13,6 +13,10 @@ def test_knows_more_than_noise(result, random):
     assert result["macro_f1"] > random["macro_f1"]
 
 
+def test_knows_more_than_untrained(result, untrained):
+    assert result["macro_f1"] > untrained["macro_f1"]
+
+
 def test_knows_more_than_hvg(result, hvg):
     assert result["macro_f1"] > hvg["macro_f1"]
 

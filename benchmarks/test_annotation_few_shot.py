@@ -13,6 +13,10 @@ def test_one_cell_tells_more_than_in_noise(result, random):
     assert result["macro_f1_1"] > random["macro_f1_1"]
 
 
+def test_one_cell_tells_more_than_untrained(result, untrained):
+    assert result["macro_f1_1"] > untrained["macro_f1_1"]
+
+
 def test_one_cell_tells_more_than_with_hvg(result, hvg):
     assert result["macro_f1_1"] > hvg["macro_f1_1"]
 

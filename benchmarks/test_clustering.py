@@ -13,6 +13,10 @@ def test_clusters_are_types_more_than_those_of_noise(result, random):
     assert result["ari"] > random["ari"]
 
 
+def test_clusters_are_types_more_than_those_of_the_untrained(result, untrained):
+    assert result["ari"] > untrained["ari"]
+
+
 def test_clusters_are_types_more_than_those_of_hvg(result, hvg):
     assert result["ari"] > hvg["ari"]
 

@@ -13,6 +13,10 @@ def test_is_smoother_than_noise(result, random):
     assert result["rogi_xd"] < random["rogi_xd"]
 
 
+def test_is_smoother_than_untrained(result, untrained):
+    assert result["rogi_xd"] < untrained["rogi_xd"]
+
+
 def test_is_smoother_than_hvg(result, hvg):
     assert result["rogi_xd"] < hvg["rogi_xd"]
 

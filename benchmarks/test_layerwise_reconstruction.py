@@ -21,6 +21,10 @@ def test_best_layer_holds_no_less_than_pca(result):
     assert result["probe_r2"] >= result["pca_r2"]
 
 
+def test_best_layer_holds_more_than_untrained(result, untrained):
+    assert result["probe_r2"] > untrained["probe_r2"]
+
+
 def test_cells_are_told_apart_beyond_their_mean(result):
     assert result["probe_pearson"] > result["probe_pearson"].chance
 

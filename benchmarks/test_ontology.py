@@ -13,6 +13,10 @@ def test_errs_less_far_than_noise(result, random):
     assert result["lcad_symmetric"] < random["lcad_symmetric"]
 
 
+def test_errs_less_far_than_untrained(result, untrained):
+    assert result["lcad_symmetric"] < untrained["lcad_symmetric"]
+
+
 def test_errs_less_far_than_hvg(result, hvg):
     assert result["lcad_symmetric"] < hvg["lcad_symmetric"]
 

@@ -29,6 +29,7 @@ from scfm_eval.models.protocols import (
     Pretrained,
     Reconstruction,
     Trainable,
+    completed,
     learns_here,
     missing_methods,
 )
@@ -219,6 +220,7 @@ class StoredAnswers:
         self, *, labels: NDArray[np.str_], train: Mask, validation: Mask, test: Mask, how: FineTuning, seed: int
     ) -> FineTuned:
         """Return what the model says of ``test`` after it learned from ``train`` and chose on ``validation``."""
+        how = completed(how, model=self.model)
         parts = [_hash(part) for part in (train, validation, test)]
         arguments = {"parts": parts, "labels": _hash(labels[train | validation]), "how": asdict(how), "of_seed": seed}
         name = key_of(**arguments, **self._made_of(seed))

@@ -222,13 +222,13 @@ class Run:
         chosen: Task | None = replace(task, ontology=ontology) if ontology and hasattr(task, "ontology") else task
         return chosen
 
-    def pairs(self, task: Task, rivals: Iterable[str]) -> list[Any]:
+    def pairs(self, task: Task, rivals: Iterable[str], *, pretrained_only: bool) -> list[Any]:
         """Return one pytest parameter for each model and dataset of which the task can be asked."""
         rivals = set(rivals)
         return [
             self._parameter(task, name, dataset, index)
             for name in self.models
-            if self._is_claimed(name, task, rivals)
+            if self._is_claimed(name, task, rivals) and (not pretrained_only or self.card(name).role == "model")
             for index, dataset in self.fitting(task, rivals)
         ]
 
@@ -352,7 +352,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     with _usage_errors():
         if "model" in metafunc.fixturenames:
             run.asks_models = True
-            metafunc.parametrize(("model", "cells"), run.pairs(task, rivals), indirect=True, scope="session")
+            pairs = run.pairs(task, rivals, pretrained_only="untrained" in metafunc.fixturenames)
+            metafunc.parametrize(("model", "cells"), pairs, indirect=True, scope="session")
         else:
             fitting = run.fitting(task, rivals)
             indices, names = [index for index, _ in fitting], [dataset.name for _, dataset in fitting]

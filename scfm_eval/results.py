@@ -66,7 +66,7 @@ class ModelRecord(_Strict):
     citation: str = ""
     trained_here: bool = Field(description="whether the method learned from this dataset")
     weights_sha256: str | None = None
-    n_parameters: int | None = Field(default=None, description="number of parameters that were loaded")
+    n_parameters: int | None = Field(default=None, description="number of parameters of the network")
     loaded_share: float | None = Field(default=None, description="share of the checkpoint's tensors that were loaded")
     parameters: dict[str, Any] = Field(default_factory=dict, description="constructor arguments")
     adapter_sha256: str = ""

@@ -105,7 +105,7 @@ def test_a_dataset_without_the_key_is_no_test_at_all(suite):
 def test_a_model_named_by_keyword_is_asked_for(suite, monkeypatch):
     monkeypatch.delenv("SCFM_EVAL_WEIGHTS", raising=False)
     monkeypatch.setenv("HF_HUB_CACHE", str(suite.path / "empty"))
-    run = suite("-k", "geneformer and chance and not untrained", "--offline")
+    run = suite("-k", "geneformer and chance and not mini", "--offline")
     run.assert_outcomes(errors=1, deselected=run.parseoutcomes()["deselected"])
     run.stdout.fnmatch_lines(["*SCFM_EVAL_WEIGHTS*"])
 

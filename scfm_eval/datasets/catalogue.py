@@ -11,11 +11,14 @@ from scfm_eval.datasets.download import RemoteFile
 from scfm_eval.datasets.pbmc68k import pbmc68k_reduced_with_counts
 from scfm_eval.datasets.published import (
     adamson_guides,
+    demuxlet_singlets,
     first_in_zip,
     immune_human_without_villani,
     pbmc3k_with_labels,
     scib_pancreas_rounded,
     scperturb_combinations,
+    sorted_blood_draw,
+    tumour_with_major_types,
 )
 from scfm_eval.datasets.synthetic import synthetic_batches as _batches
 from scfm_eval.datasets.synthetic import synthetic_perturbations as _perturbations
@@ -23,6 +26,19 @@ from scfm_eval.datasets.synthetic import synthetic_transfer as _transfer
 
 _SCPERTURB = "https://zenodo.org/records/13350497/files"
 _SCPERTURB_LICENCE = "CC BY 4.0 (scPerturb, 10.1038/s41592-023-02144-y)"
+_MIXOLOGY = "https://raw.githubusercontent.com/LuyiTian/sc_mixology/7d00ffb0bd043467f365a9358d7312f294f13c9f/data/csv"
+_MIXOLOGY_FILES = (
+    ("sc_celseq2.count.csv.gz", "a82aa89b8995aed412f4260c0adb343967e33a801af6f2e0aa647c1d897a5a21"),
+    ("sc_celseq2.metadata.csv.gz", "78429916bac394d92d8c972059a8f195c5479ce578da04f1eb3ba599585ef3d9"),
+    ("sc_celseq2_5cl_p1.count.csv.gz", "577324d2fd427685144420536489202c68ae98cb22f5825c40c8cf41c5fe0a07"),
+    ("sc_celseq2_5cl_p1.metadata.csv.gz", "a6f5b206f891113162d2c9af27860c187a04ccd8848f9bc29be97dfa95eeadc4"),
+    ("sc_celseq2_5cl_p2.count.csv.gz", "c6ef3df82d9fa44598ee15d8a07113c44a830ee3d2e3205c93590d594240bab5"),
+    ("sc_celseq2_5cl_p2.metadata.csv.gz", "06d2f3b9fd646b4a3c1e6d1af7205c7eec1017bfab9a4c68853f9a3fc97be836"),
+    ("sc_celseq2_5cl_p3.count.csv.gz", "e535abac653a5a3ee44eff88345db2315693732f679156ab20ee924b21bced9a"),
+    ("sc_celseq2_5cl_p3.metadata.csv.gz", "c373869c9d3bbca9dc7773a8b8ef65e6035c939d45b18cb410fede526770eadb"),
+    ("sc_dropseq.count.csv.gz", "98c0bb6a9fbf4b93967ef82cef9985d7691cf59a31dc5b0b3699f70ed1a0fd08"),
+    ("sc_dropseq.metadata.csv.gz", "4c48f3e13778e89192d9861095bc102cc0deb9eba1a7f47a093f5a058ce1aa6a"),
+)
 _GENEPT_FOLDER = "https://drive.google.com/drive/folders/1LgFvJqWNq9BqHbuxB2tYf62kXs9KqL4t"
 _SIMULATED_TERMS = (
     ("alpha", "CL:0000236"),
@@ -117,6 +133,78 @@ pbmc3k = Dataset(
     citation="10.1038/ncomms14049",
     note="Labels are the clusters of scanpy's tutorial, matched by barcode: they are derived from the same matrix. "
     "62 cells that the tutorial filters out have none.",
+)
+
+sorted_blood = Dataset(
+    name="sorted_blood",
+    remote=(
+        RemoteFile(
+            url="https://raw.githubusercontent.com/stephenslab/fastTopics/"
+            "8406f5f4de379e7ff8b43ecfee93cca42a8e7a57/data/pbmc_facs.RData",
+            name="pbmc_facs.RData",
+            sha256="90ae0879b8c7ba4d456f9a0d1be964213b0dda6788a7b05b48d867b9f76f2946",
+        ),
+    ),
+    read=sorted_blood_draw,
+    label_key="cell_type",
+    ontology_terms=(
+        ("CD14+ Monocyte", "CL:0001054"),
+        ("CD19+ B", "CL:0000236"),
+        ("CD34+", "CL:0008001"),
+        ("CD4+ T Helper2", "CL:0000624"),
+        ("CD4+/CD25 T Reg", "CL:0000792"),
+        ("CD4+/CD45RA+/CD25- Naive T", "CL:0000895"),
+        ("CD4+/CD45RO+ Memory", "CL:0000897"),
+        ("CD56+ NK", "CL:0000623"),
+        ("CD8+ Cytotoxic T", "CL:0000794"),
+        ("CD8+/CD45RA+ Naive Cytotoxic", "CL:0000900"),
+    ),
+    gene_ids="ensembl",
+    licence="CC BY 4.0 (10x Genomics)",
+    citation="10.1038/ncomms14049",
+    note="100 cells of each population, of the 3,774 that fastTopics carries, drawn with seed 0. The label is the "
+    "population that beads sorted, not one read from expression; sorting is not pure, and the beads of CD4+ T Helper2 "
+    "chose by CD4 alone. "
+    "The donor is that of pbmc68k_reduced.",
+)
+
+breast_tumour = Dataset(
+    name="breast_tumour",
+    remote=(
+        RemoteFile(
+            url="https://raw.githubusercontent.com/omnideconv/spacedeconv/"
+            "3c3317a5fd861ed4d42bb096f58a5634b0a16899/data/single_cell_data_2.RData",
+            name="single_cell_data_2.RData",
+            sha256="5f719b65edd292429ff69aa1a648252508298069002337c785e9688f8af150fa",
+        ),
+    ),
+    read=tumour_with_major_types,
+    label_key="cell_type",
+    ontology_terms=(
+        ("B-cells", "CL:0000236"),
+        ("Endothelial", "CL:0000115"),
+        ("Myeloid", "CL:0000763"),
+        ("Plasmablasts", "CL:0000980"),
+        ("T-cells", "CL:0000084"),
+    ),
+    licence="not stated for the data; GPL-3 for the repository that carries them",
+    citation="10.1038/s41588-021-00911-1",
+    note="Triple-negative tumour CID4465 of GSE176078, one patient. Labels are the authors' major types, derived from "
+    "the same counts; CAFs, PVL and both kinds of epithelium have no one term. Ten cells are normal epithelium.",
+)
+
+mixology = Dataset(
+    name="mixology",
+    remote=tuple(RemoteFile(url=f"{_MIXOLOGY}/{name}", name=name, sha256=sha256) for name, sha256 in _MIXOLOGY_FILES),
+    read=demuxlet_singlets,
+    label_key="cell_type",
+    batch_key="batch",
+    gene_ids="ensembl",
+    licence="MIT (LuyiTian/sc_mixology)",
+    citation="10.1038/s41592-019-0425-8",
+    note="Lung adenocarcinoma lines of GSE118767: four plates of CEL-seq2, and Drop-seq; its 10x cells and mixtures "
+    "are left out. Labels by genotype (demuxlet); without doublets, spike-ins and genes that not all tables list. "
+    "Two of the five batches have three of the five lines. 29 singlets come from wells that were given two cells.",
 )
 
 hao_pbmc = Dataset(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,7 +12,6 @@ from scfm_eval.errors import InvalidInputError, UnknownGeneError
 from scfm_eval.timing import phase
 
 if TYPE_CHECKING:
-    from anndata import AnnData
     from torch import Tensor
 
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -23,12 +21,6 @@ def usual_batch_size(device: str) -> int:
     """Return the number of cells of full length that run well together on a device."""
     # on a CPU core, 2,000 tokens a batch gave 10 cells a second, 16,000 tokens 6: they leave the cache
     return 1 if device == "cpu" else 16
-
-
-def gene_places(cells: AnnData) -> tuple[list[str], NDArray[np.int64]]:
-    """Return the names of the genes of a view, sorted, and the place of each column ``(n_columns,)`` among them."""
-    genes, place = np.unique(np.asarray(cells.var_names, dtype=str), return_inverse=True)
-    return genes.tolist(), place
 
 
 def require_known(genes: Sequence[str], *, token: NDArray[np.int64], model: str) -> None:
@@ -45,14 +37,6 @@ def require_known(genes: Sequence[str], *, token: NDArray[np.int64], model: str)
 def gene_rows(table: NDArray[np.float32], *, token: NDArray[np.int64]) -> NDArray[np.float32]:
     """Return the row of ``table`` ``(n_tokens, d)`` of each token ``(n_genes,)``; NaN where the token is −1."""
     return np.where(token[:, None] >= 0, table[token], np.float32(np.nan))
-
-
-def random_gene_rows(genes: Sequence[str], *, width: int, seed: int) -> NDArray[np.float32]:
-    """Return standard normal rows ``(n_genes, width)`` that only the seed and the name of each gene determine."""
-    content = [f"{seed} {gene}".encode() for gene in genes]
-    seeds = [np.frombuffer(hashlib.sha256(text).digest(), dtype=np.uint32) for text in content]
-    rows = [np.random.default_rng(own).standard_normal(width, dtype=np.float32) for own in seeds]
-    return np.array(rows, dtype=np.float32).reshape(len(genes), width)
 
 
 def refuse_unread(n_genes: NDArray[np.integer], *, names: Sequence[str]) -> None:

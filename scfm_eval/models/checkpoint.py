@@ -9,11 +9,13 @@ import os
 import pickle
 import re
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from safetensors import SafetensorError
 
 from scfm_eval.datasets.download import cache_folder
 from scfm_eval.errors import InvalidInputError
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _SHOWN = 5
+_PACKAGED = Path(__file__).parent.parent / "weights"
 
 
 def locate(
@@ -31,12 +34,13 @@ def locate(
     repo: str | None = None,
     revision: str | None = None,
     files: Sequence[str] = (),
+    packaged: str | None = None,
     offline: bool = False,
 ) -> Path:
     """Return the folder that holds a model's weights.
 
-    Looked for in this order: the folder that was given, ``$SCFM_EVAL_WEIGHTS/<name>``, the Hugging Face cache, and
-    the Hugging Face repository itself.
+    Looked for in this order: the folder that was given, ``$SCFM_EVAL_WEIGHTS/<name>``, the package itself, the
+    Hugging Face cache, and the Hugging Face repository.
 
     Parameters
     ----------
@@ -48,6 +52,8 @@ def locate(
         Hugging Face repository and its full commit hash; ``None`` where the model has no such home.
     files
         Paths inside the repository that are needed.
+    packaged
+        Name of the folder of weights that comes with this package; ``None`` where none does.
     offline
         Never download; the cache is still read.
 
@@ -58,22 +64,19 @@ def locate(
     """
     if weights is not None:
         return _given(name, Path(weights).expanduser())
-    here = _here(name, repo=repo, revision=revision, files=files)
+    here = _here(name, repo=repo, revision=revision, files=files, packaged=packaged)
     if here is not None:
         return here
+    if packaged is not None:
+        raise _nowhere(name, f"weights/{packaged} is not in the installed package", "install the package again")
     reason = "downloads are off" if offline else "it has no pinned repository"
     if repo is not None and not offline:
         try:
             return _hub(repo, revision=revision, files=files, offline=False)
         except OSError as error:
             reason = f"the download failed: {error}"
-    raise InvalidInputError(
-        asked=f"the weights of {name}",
-        found=f"no folder was given, $SCFM_EVAL_WEIGHTS is "
-        f"{f'a folder without {_mirror(name)}' if _mirror(name) else 'not set'}, and {_home(repo, revision)} is not in "
-        f"the Hugging Face cache ({reason})",
-        remedy=f"give a folder (--weights {name}=FOLDER), put one at $SCFM_EVAL_WEIGHTS/{name}, or allow the download",
-    )
+    missing = f"{_home(repo, revision)} is not in the Hugging Face cache ({reason})"
+    raise _nowhere(name, missing, "allow the download")
 
 
 def present(
@@ -83,11 +86,21 @@ def present(
     repo: str | None = None,
     revision: str | None = None,
     files: Sequence[str] = (),
+    packaged: str | None = None,
 ) -> bool:
     """Return whether :func:`locate` finds the weights on this machine; the network is not touched."""
     if weights is not None:
         return Path(weights).expanduser().is_dir()
-    return _here(name, repo=repo, revision=revision, files=files) is not None
+    return _here(name, repo=repo, revision=revision, files=files, packaged=packaged) is not None
+
+
+def _nowhere(name: str, missing: str, otherwise: str) -> InvalidInputError:
+    mirror = f"a folder without {_mirror(name)}" if _mirror(name) else "not set"
+    return InvalidInputError(
+        asked=f"the weights of {name}",
+        found=f"no folder was given, $SCFM_EVAL_WEIGHTS is {mirror}, and {missing}",
+        remedy=f"give a folder (--weights {name}=FOLDER), put one at $SCFM_EVAL_WEIGHTS/{name}, or {otherwise}",
+    )
 
 
 def _given(name: str, folder: Path) -> Path:
@@ -109,10 +122,15 @@ def _home(repo: str | None, revision: str | None) -> str:
     return "a repository" if repo is None else f"{repo} at {revision}"
 
 
-def _here(name: str, *, repo: str | None, revision: str | None, files: Sequence[str]) -> Path | None:
+def _here(
+    name: str, *, repo: str | None, revision: str | None, files: Sequence[str], packaged: str | None
+) -> Path | None:
     mirror = _mirror(name)
     if mirror is not None and mirror.is_dir():
         return mirror
+    if packaged is not None:
+        inside = _PACKAGED / packaged
+        return inside if inside.is_dir() else None
     if repo is None:
         return None
     try:
@@ -287,6 +305,32 @@ def _unreadable(path: Path, error: Exception) -> InvalidInputError:
         found=f"{type(error).__name__}: {said}; nothing of it was executed",
         remedy="fetch the file again from the pinned release",
     )
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Give a name to write a file under; once that is whole it takes the place of ``path``.
+
+    Raises
+    ------
+    InvalidInputError
+        The file could not be written, for want of disk space say; what was at ``path`` is still there as it was.
+    """
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield unfinished
+        os.replace(unfinished, path)
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch says RuntimeError when the disk is full
+        raise InvalidInputError(
+            asked=f"to write {path}",
+            found=(str(error).splitlines() or [type(error).__name__])[0],
+            remedy="free some disk space, or see that the folder can be written to, and give the same command again; "
+            "an earlier version of the file is unharmed",
+        ) from error
+    finally:
+        with suppress(OSError):  # the folder itself may be none
+            unfinished.unlink(missing_ok=True)
 
 
 def renamed(tensors: Mapping[str, Tensor], patterns: Sequence[tuple[str, str]]) -> dict[str, Tensor]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.models.batching import pool_in_batches
-from scfm_eval.models.protocols import FineTuning
+from scfm_eval.models.protocols import FineTuning, completed
 from scfm_eval.models.training import Classifier, Examples, Training
 from scfm_eval.models.unfreezing import Encoder, unfreeze
 
@@ -37,10 +37,14 @@ class FineTunes:
     """Fine-tuning of an adapter that says how its cells are read and what its encoder is.
 
     Cells are tokenised and pooled as for an embedding of the last layer. Dropout is what the network itself has: what
-    the configuration of a BERT says (2 % in Geneformer, 10 % in its control), and none in scGPT, whose published
-    fine-tuning has 20 %.
+    the configuration of a BERT says (2 % in Geneformer), and none in scGPT, whose published fine-tuning has 20 %.
+
+    A class whose size asks for other settings than published models states them as ``fine_tuning``: some of
+    ``epochs``, ``batch_size`` and ``learning_rate``, which hold where :class:`~scfm_eval.models.protocols.FineTuning`
+    leaves them open, for the model as it is and from random weights.
     """
 
+    fine_tuning: ClassVar[dict[str, Any]] = {}
     _tuned: Tuned | None = None
 
     def _read(self, cells: AnnData) -> Sequence[Any]:
@@ -73,7 +77,8 @@ class FineTunes:
         """Learn from ``cells``, keep the epoch that is best on ``validation``, and return the history.
 
         The weights of this instance are changed: load another one to embed with those that were published. A
-        classification head is trained in every mode; with ``"head"`` the cells are embedded once, without dropout.
+        classification head is trained in every mode; with ``"head"`` the cells are embedded once, without dropout. The
+        history states as ``settings`` what was really used.
 
         Parameters
         ----------
@@ -91,8 +96,10 @@ class FineTunes:
         Raises
         ------
         InvalidInputError
-            A cell has no gene that the model can read, or the mode does not suit the model.
+            A cell has no gene that the model can read, the mode does not suit the model, or its ``fine_tuning`` is
+            wrong.
         """
+        how = completed(how, model=type(self))
         classes, codes = np.unique(np.concatenate([labels, validation_labels]), return_inverse=True)
         read = self._read(cells), self._read(validation)
         if how.from_scratch:
@@ -111,7 +118,7 @@ class FineTunes:
         self._tuned = Tuned(classifier, classes.astype(np.str_), cells.var_names.to_numpy(dtype=np.str_))
         # a control has random weights as it is
         from_scratch = how.from_scratch or getattr(self, "weights_sha256", None) is None
-        return {"mode": how.mode, "from_scratch": from_scratch, **about, **history}
+        return {"settings": asdict(how), "from_scratch": from_scratch, **about, **history}
 
     def predict_labels(self, cells: AnnData) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
         """Return classes ``(C,)`` and their probabilities ``(n_cells, C)``.

@@ -21,11 +21,9 @@ from scfm_eval.errors import InvalidInputError
 from scfm_eval.models import checkpoint
 from scfm_eval.models.batching import (
     Precision,
-    gene_places,
     gene_rows,
     layer_number,
     pool_in_batches,
-    random_gene_rows,
     require_known,
     usual_batch_size,
     values_in_batches,
@@ -52,27 +50,87 @@ from scfm_eval.models.protocols import Effect, Reconstruction
 from scfm_eval.models.unfreezing import Encoder
 from scfm_eval.timing import phase
 
-_N_SPECIAL = 2  # <pad> and <mask> come first in the vocabulary of the control
-_INITIAL_SCALE = np.float32(0.02)  # standard deviation of BERT's embeddings before training
 
+class Geneformer(FineTunes):
+    """Geneformer V2-104M, frozen; genes are ``var["ensembl_id"]`` where that column exists, else ``var_names``.
 
-class _Embeds(FineTunes):
-    """Runs the BERT that a class below loads or makes over the sentences that it writes."""
+    Parameters
+    ----------
+    weights
+        Folder with ``config.json``, the checkpoint and the dictionaries, or a copy of the whole release.
+        ``None`` looks in ``$SCFM_EVAL_WEIGHTS/<name>`` and then takes the pinned release.
+    device, precision
+        Where it runs, and the type that matrix products run in.
+    pooling
+        ``"mean"`` over gene tokens, or ``"cls"`` (V2).
+    layer
+        Layer that :meth:`embed` returns, counted like a list of ``n_blocks + 1`` entries; −2 is upstream's default.
+    batch_size
+        Cells of full length in a batch; shorter cells travel in larger batches of as many tokens. ``None`` takes
+        what suits the device.
+    offline
+        Never download.
+    """
 
-    name: ClassVar[str]
-    precision: Precision
-    pooling: Pooling
-    layer: int
-    batch_size: int
-    _bert: Any
-    _special: tuple[int, ...]
-    _max_length: int
+    name: ClassVar[str] = "geneformer"
+    role: ClassVar[str] = "model"
+    gene_ids: ClassVar[str] = "ensembl"
+    repo: ClassVar[str] = "ctheodoris/Geneformer"
+    revision: ClassVar[str] = "ad8f66dfcda3ebbd148d916c01f31339c5b95a15"
+    licence: ClassVar[str] = "Apache-2.0"
+    citation: ClassVar[str] = "10.1101/2024.08.16.608180"
+    variant: ClassVar[str] = "Geneformer-V2-104M"
+    dictionaries: ClassVar[str] = "geneformer"
+    corpus: ClassVar[str] = "gc104M"
 
-    def _ranked(self, cells: AnnData) -> list[NDArray[np.int64]]:
-        raise NotImplementedError
+    def __init__(
+        self,
+        *,
+        weights: str | Path | None = None,
+        device: str = "cpu",
+        precision: Precision = "float32",
+        pooling: Pooling = "mean",
+        layer: int = -2,
+        batch_size: int | None = None,
+        offline: bool = False,
+    ) -> None:
+        self.device, self.precision, self.batch_size = device, precision, batch_size or usual_batch_size(device)
+        self.pooling = pooling
+        folder = self.locate(weights, offline=offline)
+        with phase("load"):
+            model, places = self._places(folder)
+            self.genes = GeneDictionaries.read(places)
+            loaded = load_bert(model, vocabulary_size=len(self.genes.token))
+            self.n_parameters = loaded.n_parameters
+            self._special, self._max_length = self.genes.special, loaded.bert.config.max_position_embeddings
+            self._check_pooling()
+            self.layer = layer_number(layer, n_layers=loaded.bert.config.num_hidden_layers + 1)
+            self._bert = loaded.bert.to(device)
+            self.loaded_share: float | None = loaded.share
+            self.weights_sha256: str | None = checkpoint.weights_sha256([*loaded.files, *self.genes.files])
 
-    def _gene_tokens(self, genes: Sequence[str]) -> NDArray[np.int64]:
-        raise NotImplementedError
+    @classmethod
+    def locate(cls, weights: str | Path | None = None, *, offline: bool = False) -> Path:
+        """Return the weights folder, downloaded if need be; raises ``InvalidInputError`` where there is none."""
+        return checkpoint.locate(weights=weights, offline=offline, **cls._source())
+
+    @classmethod
+    def available(cls, weights: str | Path | None = None) -> bool:
+        """Return whether the weights are already on this machine; the network is not touched."""
+        return checkpoint.present(weights=weights, **cls._source())
+
+    @classmethod
+    def sources(cls, weights: Path) -> list[Path]:
+        """Return checkpoint, settings and dictionaries in the weights folder."""
+        model, places = cls._places(Path(weights))
+        return [*bert_files(model), *GeneDictionaries.read(places).files]
+
+    @classmethod
+    def vocabulary(cls, weights: Path) -> Collection[str]:
+        """Return the Ensembl ids that the dictionaries in the weights folder can read."""
+        genes = GeneDictionaries.read(cls._places(Path(weights))[1])
+        ids = [gene for gene in genes.mapping if gene.startswith("ENS")]
+        return frozenset(gene for gene, token in zip(ids, genes.columns(ids)[0], strict=True) if token != NOT_A_GENE)
 
     def tokenise(self, cells: AnnData) -> list[NDArray[np.int64]]:
         """Return the sentence of tokens of each cell, not padded; raises like :meth:`embed`."""
@@ -133,12 +191,28 @@ class _Embeds(FineTunes):
             tokens = self._sentences(perturbed(ranked, token=once, effect=effect), cells)
         return self._pooled(tokens, [self.layer])[0]
 
-    def _sentences(self, ranked: Sequence[NDArray[np.int64]], cells: AnnData) -> list[NDArray[np.int64]]:
-        return sentences(ranked, length=self._max_length, special=self._special, names=list(cells.obs_names))
+    def embed_genes(self, genes: Sequence[str]) -> NDArray[np.float32]:
+        """Return the word embedding of each gene's token ``(n_genes, d)``, NaN for a gene that has none.
+
+        It holds neither a position nor a context: embeddings of genes in cells are another thing.
+        """
+        words = self._bert.bert.embeddings.word_embeddings.weight.detach().float().cpu().numpy()
+        return gene_rows(words, token=self._gene_tokens(genes))
 
     def _read(self, cells: AnnData) -> list[NDArray[np.int64]]:
         with phase("tokenise"):
             return self.tokenise(cells)
+
+    def _ranked(self, cells: AnnData) -> list[NDArray[np.int64]]:
+        ids = cells.var.get("ensembl_id", cells.var_names)
+        token, median = self.genes.columns([str(gene) for gene in ids])
+        return rank_genes(sparse.csr_matrix(cells.X), token=token, median=median)
+
+    def _gene_tokens(self, genes: Sequence[str]) -> NDArray[np.int64]:
+        return self.genes.columns(genes)[0]
+
+    def _sentences(self, ranked: Sequence[NDArray[np.int64]], cells: AnnData) -> list[NDArray[np.int64]]:
+        return sentences(ranked, length=self._max_length, special=self._special, names=list(cells.obs_names))
 
     def _batch(self, tokens: Sequence[NDArray[np.int64]], cells: NDArray[np.int64]) -> Batch:
         return Batch.of([tokens[i] for i in cells], enclosed=bool(self._special), device=self._bert.device)
@@ -166,103 +240,6 @@ class _Embeds(FineTunes):
     def _draw_weights(self, seed: int) -> None:
         self._bert = bert(self._bert.config.to_dict(), seed=seed).to(self._bert.device)
 
-
-class Geneformer(_Embeds):
-    """Geneformer V2-104M, frozen; genes are ``var["ensembl_id"]`` where that column exists, else ``var_names``.
-
-    Parameters
-    ----------
-    weights
-        Folder with ``config.json``, the checkpoint and the dictionaries, or a copy of the whole release.
-        ``None`` looks in ``$SCFM_EVAL_WEIGHTS/<name>`` and then takes the pinned release.
-    device, precision
-        Where it runs, and the type that matrix products run in.
-    pooling
-        ``"mean"`` over gene tokens, or ``"cls"`` (V2).
-    layer
-        Layer that :meth:`embed` returns, counted like a list of ``n_blocks + 1`` entries; −2 is upstream's default.
-    batch_size
-        Cells of full length in a batch; shorter cells travel in larger batches of as many tokens. ``None`` takes
-        what suits the device.
-    offline
-        Never download.
-    """
-
-    name: ClassVar[str] = "geneformer"
-    role: ClassVar[str] = "model"
-    gene_ids: ClassVar[str] = "ensembl"
-    repo: ClassVar[str] = "ctheodoris/Geneformer"
-    revision: ClassVar[str] = "ad8f66dfcda3ebbd148d916c01f31339c5b95a15"
-    licence: ClassVar[str] = "Apache-2.0"
-    citation: ClassVar[str] = "10.1101/2024.08.16.608180"
-    variant: ClassVar[str] = "Geneformer-V2-104M"
-    dictionaries: ClassVar[str] = "geneformer"
-    corpus: ClassVar[str] = "gc104M"
-
-    def __init__(
-        self,
-        *,
-        weights: str | Path | None = None,
-        device: str = "cpu",
-        precision: Precision = "float32",
-        pooling: Pooling = "mean",
-        layer: int = -2,
-        batch_size: int | None = None,
-        offline: bool = False,
-    ) -> None:
-        self.device, self.precision, self.batch_size = device, precision, batch_size or usual_batch_size(device)
-        self.pooling = pooling
-        folder = self.locate(weights, offline=offline)
-        with phase("load"):
-            model, places = self._places(folder)
-            self.genes = GeneDictionaries.read(places)
-            loaded = load_bert(model, vocabulary_size=len(self.genes.token))
-            self.n_parameters, self.loaded_share = loaded.n_parameters, loaded.share
-            self._special, self._max_length = self.genes.special, loaded.bert.config.max_position_embeddings
-            self._check_pooling()
-            self.layer = layer_number(layer, n_layers=loaded.bert.config.num_hidden_layers + 1)
-            self._bert = loaded.bert.to(device)
-            self.weights_sha256: str | None = checkpoint.weights_sha256([*loaded.files, *self.genes.files])
-
-    @classmethod
-    def locate(cls, weights: str | Path | None = None, *, offline: bool = False) -> Path:
-        """Return the weights folder, downloaded if need be; raises ``InvalidInputError`` where there is none."""
-        return checkpoint.locate(cls.name, weights=weights, offline=offline, **cls._source())
-
-    @classmethod
-    def available(cls, weights: str | Path | None = None) -> bool:
-        """Return whether the weights are already on this machine; the network is not touched."""
-        return checkpoint.present(cls.name, weights=weights, **cls._source())
-
-    @classmethod
-    def sources(cls, weights: Path) -> list[Path]:
-        """Return checkpoint, settings and dictionaries in the weights folder."""
-        model, places = cls._places(Path(weights))
-        return [*bert_files(model), *GeneDictionaries.read(places).files]
-
-    @classmethod
-    def vocabulary(cls, weights: Path) -> Collection[str]:
-        """Return the Ensembl ids that the dictionaries in the weights folder can read."""
-        genes = GeneDictionaries.read(cls._places(Path(weights))[1])
-        ids = [gene for gene in genes.mapping if gene.startswith("ENS")]
-        return frozenset(gene for gene, token in zip(ids, genes.columns(ids)[0], strict=True) if token != NOT_A_GENE)
-
-    def embed_genes(self, genes: Sequence[str]) -> NDArray[np.float32]:
-        """Return the word embedding of each gene's token ``(n_genes, d)``, NaN for a gene that has none.
-
-        It holds neither a position nor a context: embeddings of genes in cells are another thing.
-        """
-        words = self._bert.bert.embeddings.word_embeddings.weight.detach().float().cpu().numpy()
-        return gene_rows(words, token=self._gene_tokens(genes))
-
-    def _gene_tokens(self, genes: Sequence[str]) -> NDArray[np.int64]:
-        return self.genes.columns(genes)[0]
-
-    def _ranked(self, cells: AnnData) -> list[NDArray[np.int64]]:
-        ids = cells.var.get("ensembl_id", cells.var_names)
-        token, median = self.genes.columns([str(gene) for gene in ids])
-        return rank_genes(sparse.csr_matrix(cells.X), token=token, median=median)
-
     def _check_pooling(self) -> None:
         if self.pooling == "cls" and not self.genes.special:
             raise InvalidInputError(
@@ -275,7 +252,7 @@ class Geneformer(_Embeds):
     def _source(cls) -> dict[str, Any]:
         model = [f"{cls.variant}/{file}" for file in ("config.json", "model.safetensors")]
         genes = [f"{cls.dictionaries}/{stem}_{cls.corpus}.pkl" for stem in DICTIONARIES]
-        return {"repo": cls.repo, "revision": cls.revision, "files": [*model, *genes]}
+        return {"name": cls.name, "repo": cls.repo, "revision": cls.revision, "files": [*model, *genes]}
 
     @classmethod
     def _places(cls, folder: Path) -> tuple[Path, list[Path]]:
@@ -309,72 +286,64 @@ class GeneformerCancer(Geneformer):
     variant = "Geneformer-V2-104M_CLcancer"
 
 
-class UntrainedGeneformer(_Embeds):
-    """Control: a small Geneformer (4 blocks of width 128) with random weights over the genes of the dataset.
+class GeneformerMini(Geneformer):
+    """A small Geneformer V2 that comes with the package, frozen; parameters of :class:`Geneformer`.
 
-    Medians are 1, so genes are ranked by their counts. The weights depend on ``seed`` and on the names of the genes
-    in the view, never on its cells.
+    Without ``weights``, ``$SCFM_EVAL_WEIGHTS/geneformer-mini`` is taken where it is there, else those of the package.
+    3 blocks of width 96, sentences of 256 tokens, pretrained by ``python -m scfm_eval.pretrain`` on 22,534 human cells
+    of eleven sources; ``scfm_eval/weights/geneformer-mini/README.md`` is its card.
+    """
+
+    name = "geneformer-mini"
+    revision = "1"
+    licence = "BSD-3-Clause; data: see its card"
+    packaged: ClassVar[str] = "geneformer-mini"
+    pretrained_on: ClassVar[tuple[str, ...]] = ("pbmc3k", "hao_pbmc", "pancreas", "heart", "scib_pancreas", "hpancreas")
+    fine_tuning: ClassVar[dict[str, Any]] = {"learning_rate": 3e-3, "epochs": 5}
+    untrained: ClassVar[str] = "geneformer-untrained"
+
+    @classmethod
+    def _source(cls) -> dict[str, Any]:
+        return {"name": cls.packaged, "packaged": cls.packaged}
+
+
+class UntrainedGeneformer(GeneformerMini):
+    """Control: :class:`GeneformerMini` with random weights; it reads cells in the very same way.
+
+    Its vectors of genes are noise, and its row of a cell is a random function of the cell's sentence.
 
     Parameters
     ----------
     seed
         Of the random weights.
-    device, precision, batch_size
-        As in :class:`Geneformer`.
+    weights, device, precision, batch_size, offline
+        As in :class:`GeneformerMini`, of whose weights the sizes and the dictionaries are used.
     """
 
-    name: ClassVar[str] = "geneformer-untrained"
-    role: ClassVar[str] = "control"
-    revision: ClassVar[str] = "2"
-    licence: ClassVar[str] = "BSD-3-Clause"
-    citation: ClassVar[str] = "10.1038/s41586-023-06139-9"
-    gene_ids: ClassVar[None] = None
-    weights_sha256: ClassVar[None] = None
-    settings: ClassVar[dict[str, Any]] = {
-        "hidden_size": 128,
-        "num_hidden_layers": 4,
-        "num_attention_heads": 4,
-        "intermediate_size": 256,
-        "max_position_embeddings": 2048,
-        "hidden_act": "relu",
-        "hidden_dropout_prob": 0.02,
-        # it takes a third of the time of training
-        "attention_probs_dropout_prob": 0.0,
-        "layer_norm_eps": 1e-12,
-        "pad_token_id": 0,
-    }
+    name = "geneformer-untrained"
+    role = "control"
+    revision = "3"
+    licence = "BSD-3-Clause"
+    pretrained_on = ()
+    untrained = ""
+    in_default_run: ClassVar[bool] = False
 
     def __init__(
-        self, *, seed: int = 0, device: str = "cpu", precision: Precision = "float32", batch_size: int | None = None
+        self,
+        *,
+        seed: int = 0,
+        weights: str | Path | None = None,
+        device: str = "cpu",
+        precision: Precision = "float32",
+        batch_size: int | None = None,
+        offline: bool = False,
     ) -> None:
-        self.seed, self.device, self.precision = seed, device, precision
-        self.batch_size = batch_size or usual_batch_size(device)
-        self.pooling, self.layer = "mean", self.settings["num_hidden_layers"] - 1
-        self._special, self._max_length = (), self.settings["max_position_embeddings"]
-        self.n_parameters: int | None = None
-        self._place: dict[str, int] = {}
+        super().__init__(weights=weights, device=device, precision=precision, batch_size=batch_size, offline=offline)
+        self._draw_weights(seed)
+        self.weights_sha256 = self.loaded_share = None
 
-    def embed_genes(self, genes: Sequence[str]) -> NDArray[np.float32]:
-        """Return a random row for each gene ``(n_genes, d)``, drawn as the untrained word embedding is.
-
-        It depends on ``seed`` and on the gene's name only, whatever cells were seen: a random network's row for any
-        gene is noise, and these are not the very rows of the network that embeds cells.
-        """
-        return _INITIAL_SCALE * random_gene_rows(genes, width=self.settings["hidden_size"], seed=self.seed)
-
-    def _gene_tokens(self, genes: Sequence[str]) -> NDArray[np.int64]:
-        return np.array([self._place.get(gene, NOT_A_GENE) for gene in genes], dtype=np.int64)
-
-    def _ranked(self, cells: AnnData) -> list[NDArray[np.int64]]:
-        genes, place = gene_places(cells)
-        with phase("load"):
-            self._build(genes)
-        return rank_genes(sparse.csr_matrix(cells.X), token=place + _N_SPECIAL, median=np.ones(len(place)))
-
-    def _build(self, genes: list[str]) -> None:
-        place = {gene: number for number, gene in enumerate(genes, start=_N_SPECIAL)}
-        if place == self._place:
-            return
-        self._bert = bert({**self.settings, "vocab_size": len(genes) + _N_SPECIAL}, seed=self.seed).to(self.device)
-        self._place = place
-        self.n_parameters = sum(p.numel() for p in self._bert.parameters())
+    @classmethod
+    def sources(cls, weights: Path) -> list[Path]:
+        """Return settings and dictionaries in the weights folder: the checkpoint decides nothing here."""
+        model, places = cls._places(Path(weights))
+        return [bert_files(model)[0], *GeneDictionaries.read(places).files]

@@ -7,8 +7,8 @@ the dataset has batches, ``obs["batch"]`` (categorical). Nothing else is in it, 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
@@ -112,6 +112,9 @@ class PerturbationPredictor(Protocol):
 class FineTuning:
     """How a model is fine-tuned: AdamW, linear warm-up and decay, the best epoch by validation.
 
+    What suits a model depends on its size, so that three settings may be left open: ``None`` is what the model's class
+    states in ``fine_tuning``, else what :class:`CompleteFineTuning` has.
+
     Parameters
     ----------
     mode
@@ -121,9 +124,9 @@ class FineTuning:
     n_blocks
         Blocks trained with ``"last"``.
     epochs, batch_size, accumulation
-        Passes over the training cells, cells in a batch, and batches to one step.
+        Passes over the training cells, cells in a batch, and batches to one step; the first two may be left open.
     learning_rate, warmup, weight_decay
-        Highest rate, share of the steps that lead up to it, and decay of weights.
+        Highest rate, which may be left open, share of the steps that lead up to it, and decay of weights.
     class_weights
         Whether rare classes weigh as much as frequent ones in the loss.
     patience
@@ -134,10 +137,10 @@ class FineTuning:
 
     mode: Mode = "full"
     n_blocks: int = 2
-    epochs: int = 3
-    batch_size: int = 16
+    epochs: int | None = None
+    batch_size: int | None = None
     accumulation: int = 1
-    learning_rate: float = 5e-5
+    learning_rate: float | None = None
     warmup: float = 0.1
     weight_decay: float = 0.01
     class_weights: bool = False
@@ -145,8 +148,57 @@ class FineTuning:
     from_scratch: bool = False
 
 
+@dataclass(frozen=True)
+class CompleteFineTuning(FineTuning):
+    """A :class:`FineTuning` that leaves nothing open; its defaults suit published models of 100 million parameters."""
+
+    epochs: int = 3
+    batch_size: int = 16
+    learning_rate: float = 5e-5
+
+
+_OPEN: dict[str, tuple[type, ...]] = {"epochs": (int,), "batch_size": (int,), "learning_rate": (int, float)}
+
+
+def completed(how: FineTuning, *, model: type) -> CompleteFineTuning:
+    """Return the settings with what they leave open taken from ``fine_tuning`` of the model's class, or the defaults.
+
+    Raises
+    ------
+    InvalidInputError
+        If the class states a setting that cannot be left open, or one of another kind.
+    """
+    stated = getattr(model, "fine_tuning", {})
+    wrong = _wrong_settings(stated)
+    if wrong:
+        raise InvalidInputError(
+            asked=f"fine_tuning of the model class {model.__module__}.{model.__qualname__}",
+            found=wrong,
+            remedy=f"state a dictionary of some of {', '.join(_OPEN)}",
+        )
+    chosen = {name: value for name, value in asdict(how).items() if value is not None}
+    return CompleteFineTuning(**{**stated, **chosen})
+
+
+def _wrong_settings(stated: Any) -> str:
+    """Return what is wrong with the ``fine_tuning`` of a class; empty when nothing is."""
+    if not isinstance(stated, Mapping):
+        return f"{stated!r}, which is no dictionary"
+    for name, value in stated.items():
+        if name not in _OPEN:
+            return f"{name!r}, which is none of {', '.join(_OPEN)}"
+        if type(value) not in _OPEN[name] or not 0 < value < float("inf"):
+            kind = "whole number" if _OPEN[name] == (int,) else "number"
+            return f"{name} = {value!r}, which is no positive {kind}"
+    return ""
+
+
 class FineTuner(Protocol):
-    """Learns to annotate cells, weights and all."""
+    """Learns to annotate cells, weights and all.
+
+    The class may state what suits it as ``fine_tuning``, e.g. ``{"learning_rate": 1e-3, "epochs": 10}``; a setting that
+    the user names has precedence, and :func:`completed` joins the two.
+    """
 
     def fine_tune(
         self,
@@ -240,6 +292,8 @@ class Card:
         Whether it embeds all cells of a call together and cannot place others.
     in_default_run
         Whether it runs when no model is named.
+    untrained
+        Name of the control that is this very architecture with random weights; empty where there is none.
     """
 
     name: str
@@ -254,6 +308,7 @@ class Card:
     pretrained_on: tuple[str, ...] = ()
     transductive: bool = False
     in_default_run: bool = True
+    untrained: str = ""
 
 
 def card(model: type, *, name: str | None = None) -> Card:
@@ -279,7 +334,7 @@ def card(model: type, *, name: str | None = None) -> Card:
 
 def _wrong(made: Card) -> str:
     """Return what is wrong with a card; empty when nothing is."""
-    texts = {key: getattr(made, key) for key in ("name", "revision", "licence", "citation")}
+    texts = {key: getattr(made, key) for key in ("name", "revision", "licence", "citation", "untrained")}
     lists = {key: getattr(made, key) for key in ("needs", "sees", "pretrained_on")}
     for key, value in texts.items():
         if not isinstance(value, str):

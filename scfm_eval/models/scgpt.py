@@ -20,11 +20,9 @@ from scfm_eval.errors import InvalidInputError
 from scfm_eval.models import checkpoint
 from scfm_eval.models.batching import (
     Precision,
-    gene_places,
     gene_rows,
     layer_number,
     pool_in_batches,
-    random_gene_rows,
     require_known,
     usual_batch_size,
     values_in_batches,
@@ -33,8 +31,6 @@ from scfm_eval.models.finetuning import FineTunes
 from scfm_eval.models.protocols import Effect, Reconstruction
 from scfm_eval.models.scgpt_network import (
     Pooling,
-    ScGPTNetwork,
-    build_network,
     load_network,
     network_files,
     redrawn,
@@ -43,27 +39,117 @@ from scfm_eval.models.scgpt_tokens import Binning, Sentence, perturbed, read_voc
 from scfm_eval.models.unfreezing import Encoder
 from scfm_eval.timing import phase
 
-_N_SPECIAL = 2  # <pad> and <cls> come first in the vocabulary of the control
 
+class ScGPT(FineTunes):
+    """scGPT whole-human, frozen.
 
-class _Embeds(FineTunes):
-    """Runs the network that a class below loads or makes over the sentences that it writes."""
+    Other checkpoints of the same architecture (brain, blood, heart, lung, kidney, pan-cancer, continual) are not
+    published at a pinned revision: download them and give their folder as ``weights``.
 
-    name: ClassVar[str]
-    device: str
-    precision: Precision
-    pooling: Pooling
-    layer: int
-    max_length: int
-    batch_size: int
-    _network: ScGPTNetwork
+    Parameters
+    ----------
+    weights
+        Folder with ``best_model.pt`` and ``args.json``, or ``model.safetensors`` and ``config.json`` or ``args.json``,
+        and with ``vocab.json``. ``None`` looks in ``$SCFM_EVAL_WEIGHTS/<name>`` and then takes the pinned release.
+    device, precision
+        Where it runs, and the type that matrix products run in.
+    pooling
+        ``<cls>``, or the mean over all tokens, ``<cls>`` counted.
+    layer
+        Layer that :meth:`embed` returns, counted like a list of ``n_blocks + 1`` entries.
+    binning
+        ``"midpoint"`` puts equal counts into the middle one of the bins that they straddle; ``"random"`` draws a bin
+        as upstream does, from a generator that ``seed`` and the cell's own genes and counts determine.
+    seed
+        Of that generator, which also samples cells of more than ``max_length`` tokens.
+    max_length, batch_size
+        Most tokens of a cell, ``<cls>`` counted, and cells of that length in a batch; shorter cells travel in larger
+        batches of as many tokens. ``None`` takes 1,200 (in the small one 256), and what suits the device.
+    offline
+        Never download.
+    """
+
+    name: ClassVar[str] = "scgpt"
+    role: ClassVar[str] = "model"
+    gene_ids: ClassVar[str] = "symbol"
+    repo: ClassVar[str] = "tdc/scGPT"
+    revision: ClassVar[str] = "acf749f35bf5c0b00633838f02588272ed0d9911"
+    licence: ClassVar[str] = "MIT"
+    citation: ClassVar[str] = "10.1038/s41592-024-02201-0"
+    files: ClassVar[tuple[str, ...]] = ("config.json", "model.safetensors")
+    usual_length: ClassVar[int] = 1200
+    vocabulary_url: ClassVar[str] = "https://dataverse.harvard.edu/api/access/datafile/10809431"
+    vocabulary_sha256: ClassVar[str] = "ee2b2c90158eedb97c2318e49abaaed0a02c6fdf7e3f7ca6a821906413c4d2a4"
+
+    def __init__(
+        self,
+        *,
+        weights: str | Path | None = None,
+        device: str = "cpu",
+        precision: Precision = "float32",
+        pooling: Pooling = "cls",
+        layer: int = -1,
+        binning: Binning = "midpoint",
+        seed: int = 0,
+        max_length: int | None = None,
+        batch_size: int | None = None,
+        offline: bool = False,
+    ) -> None:
+        self.device, self.precision, self.batch_size = device, precision, batch_size or usual_batch_size(device)
+        self.pooling, self.max_length = pooling, max_length or self.usual_length
+        self.binning, self.seed = binning, seed
+        folder = self.locate(weights, offline=offline)
+        with phase("load"):
+            vocabulary = self._vocabulary_file(folder, offline=offline)
+            self.tokens = read_vocabulary(vocabulary)
+            loaded = load_network(folder, tokens=self.tokens)
+            self.n_parameters, self.unused_tensors = loaded.n_parameters, loaded.unused
+            self.layer = layer_number(layer, n_layers=loaded.network.n_layers + 1)
+            self._network = loaded.network.to(device)
+            self.loaded_share: float | None = loaded.share
+            self.weights_sha256: str | None = checkpoint.weights_sha256([*loaded.files, vocabulary])
+
+    @classmethod
+    def locate(cls, weights: str | Path | None = None, *, offline: bool = False) -> Path:
+        """Return the weights folder, downloaded if need be; raises ``InvalidInputError`` where there is none."""
+        folder = checkpoint.locate(weights=weights, offline=offline, **cls._source())
+        cls._vocabulary_file(folder, offline=offline)
+        return folder
+
+    @classmethod
+    def available(cls, weights: str | Path | None = None) -> bool:
+        """Return whether the weights and their vocabulary are already on this machine; the network is not touched."""
+        try:
+            return cls._vocabulary_file(cls.locate(weights, offline=True), offline=True).exists()
+        except InvalidInputError:
+            return False
+
+    @classmethod
+    def sources(cls, weights: Path) -> list[Path]:
+        """Return checkpoint, settings and vocabulary of the weights folder, which :meth:`locate` has made complete."""
+        return [*network_files(Path(weights)), cls._vocabulary_file(Path(weights), offline=True)]
+
+    @classmethod
+    def vocabulary(cls, weights: Path) -> Collection[str]:
+        """Return the gene symbols in the vocabulary of the weights folder, which :meth:`locate` has made complete."""
+        tokens = read_vocabulary(cls._vocabulary_file(Path(weights), offline=True))
+        return frozenset(gene for gene in tokens if not re.fullmatch("<.*>", gene))
 
     def tokenise(self, cells: AnnData) -> list[Sentence]:
-        """Return tokens and binned values of each cell, ``<cls>`` first, not padded; raises like :meth:`embed`."""
-        raise NotImplementedError
+        """Return tokens and binned values of each cell, ``<cls>`` first, not padded; raises like :meth:`embed`.
 
-    def _gene_tokens(self, genes: Sequence[str]) -> NDArray[np.int64]:
-        raise NotImplementedError
+        Genes are ``var["feature_name"]`` where that column exists, else ``var_names``.
+        """
+        genes = cells.var.get("feature_name", cells.var_names)
+        return sentences(
+            sparse.csr_matrix(cells.X),
+            token=self._gene_tokens([str(gene) for gene in genes]),
+            names=list(cells.obs_names),
+            cls=self.tokens["<cls>"],
+            max_length=self.max_length,
+            binning=self.binning,
+            seed=self.seed,
+        )
 
     def embed(self, cells: AnnData) -> NDArray[np.float32]:
         """Return one row of unit length per cell ``(n_cells, d)`` in the order of ``cells.obs_names``.
@@ -114,9 +200,19 @@ class _Embeds(FineTunes):
             [perturbed(cell, token=token, effect=effect, max_length=self.max_length) for cell in read]
         )
 
+    def embed_genes(self, genes: Sequence[str]) -> NDArray[np.float32]:
+        """Return what enters the transformer for each gene ``(n_genes, d)``, the normalised embedding of its token.
+
+        The value that is added to it in a cell is left out; NaN for a gene that is not in the vocabulary.
+        """
+        return gene_rows(self._network.gene_vectors(), token=self._gene_tokens(genes))
+
     def _read(self, cells: AnnData) -> list[Sentence]:
         with phase("tokenise"):
             return self.tokenise(cells)
+
+    def _gene_tokens(self, genes: Sequence[str]) -> NDArray[np.int64]:
+        return np.array([self.tokens.get(gene, -1) for gene in genes], dtype=np.int64)
 
     def _embedded(self, read: Sequence[Sentence]) -> NDArray[np.float32]:
         rows = self._pooled(read, [self.layer])[0]
@@ -145,132 +241,14 @@ class _Embeds(FineTunes):
     def _draw_weights(self, seed: int) -> None:
         self._network = redrawn(self._network, seed=seed)
 
-
-class ScGPT(_Embeds):
-    """scGPT whole-human, frozen.
-
-    Other checkpoints of the same architecture (brain, blood, heart, lung, kidney, pan-cancer, continual) are not
-    published at a pinned revision: download them and give their folder as ``weights``.
-
-    Parameters
-    ----------
-    weights
-        Folder with ``best_model.pt`` and ``args.json``, or ``model.safetensors`` and ``config.json``, and with
-        ``vocab.json``. ``None`` looks in ``$SCFM_EVAL_WEIGHTS/scgpt`` and then takes the pinned release.
-    device, precision
-        Where it runs, and the type that matrix products run in.
-    pooling
-        ``<cls>``, or the mean over all tokens, ``<cls>`` counted.
-    layer
-        Layer that :meth:`embed` returns, counted like a list of ``n_blocks + 1`` entries.
-    binning
-        ``"midpoint"`` puts equal counts into the middle one of the bins that they straddle; ``"random"`` draws a bin
-        as upstream does, from a generator that ``seed`` and the cell's own genes and counts determine.
-    seed
-        Of that generator, which also samples cells of more than ``max_length`` tokens.
-    max_length, batch_size
-        Most tokens of a cell, ``<cls>`` counted, and cells of that length in a batch; shorter cells travel in larger
-        batches of as many tokens. ``None`` takes what suits the device.
-    offline
-        Never download.
-    """
-
-    name: ClassVar[str] = "scgpt"
-    role: ClassVar[str] = "model"
-    gene_ids: ClassVar[str] = "symbol"
-    repo: ClassVar[str] = "tdc/scGPT"
-    revision: ClassVar[str] = "acf749f35bf5c0b00633838f02588272ed0d9911"
-    licence: ClassVar[str] = "MIT"
-    citation: ClassVar[str] = "10.1038/s41592-024-02201-0"
-    files: ClassVar[tuple[str, ...]] = ("config.json", "model.safetensors")
-    vocabulary_url: ClassVar[str] = "https://dataverse.harvard.edu/api/access/datafile/10809431"
-    vocabulary_sha256: ClassVar[str] = "ee2b2c90158eedb97c2318e49abaaed0a02c6fdf7e3f7ca6a821906413c4d2a4"
-
-    def __init__(
-        self,
-        *,
-        weights: str | Path | None = None,
-        device: str = "cpu",
-        precision: Precision = "float32",
-        pooling: Pooling = "cls",
-        layer: int = -1,
-        binning: Binning = "midpoint",
-        seed: int = 0,
-        max_length: int = 1200,
-        batch_size: int | None = None,
-        offline: bool = False,
-    ) -> None:
-        self.device, self.precision, self.batch_size = device, precision, batch_size or usual_batch_size(device)
-        self.pooling, self.max_length = pooling, max_length
-        self.binning, self.seed = binning, seed
-        folder = self.locate(weights, offline=offline)
-        with phase("load"):
-            vocabulary = self._vocabulary_file(folder, offline=offline)
-            self.tokens = read_vocabulary(vocabulary)
-            loaded = load_network(folder, tokens=self.tokens)
-            self.n_parameters, self.unused_tensors, self.loaded_share = loaded.n_parameters, loaded.unused, loaded.share
-            self.layer = layer_number(layer, n_layers=loaded.network.n_layers + 1)
-            self._network = loaded.network.to(device)
-            self.weights_sha256: str | None = checkpoint.weights_sha256([*loaded.files, vocabulary])
-
     @classmethod
-    def locate(cls, weights: str | Path | None = None, *, offline: bool = False) -> Path:
-        """Return the weights folder, downloaded if need be; raises ``InvalidInputError`` where there is none."""
-        folder = checkpoint.locate(
-            cls.name, weights=weights, repo=cls.repo, revision=cls.revision, files=cls.files, offline=offline
-        )
-        cls._vocabulary_file(folder, offline=offline)
-        return folder
-
-    @classmethod
-    def available(cls, weights: str | Path | None = None) -> bool:
-        """Return whether the weights and their vocabulary are already on this machine; the network is not touched."""
-        try:
-            return cls._vocabulary_file(cls.locate(weights, offline=True), offline=True).exists()
-        except InvalidInputError:
-            return False
-
-    @classmethod
-    def sources(cls, weights: Path) -> list[Path]:
-        """Return checkpoint, settings and vocabulary of the weights folder, which :meth:`locate` has made complete."""
-        return [*network_files(Path(weights)), cls._vocabulary_file(Path(weights), offline=True)]
-
-    @classmethod
-    def vocabulary(cls, weights: Path) -> Collection[str]:
-        """Return the gene symbols in the vocabulary of the weights folder, which :meth:`locate` has made complete."""
-        tokens = read_vocabulary(cls._vocabulary_file(Path(weights), offline=True))
-        return frozenset(gene for gene in tokens if not re.fullmatch("<.*>", gene))
-
-    def tokenise(self, cells: AnnData) -> list[Sentence]:
-        """Return tokens and binned values of each cell, ``<cls>`` first, not padded; raises like :meth:`embed`.
-
-        Genes are ``var["feature_name"]`` where that column exists, else ``var_names``.
-        """
-        genes = cells.var.get("feature_name", cells.var_names)
-        return sentences(
-            sparse.csr_matrix(cells.X),
-            token=self._gene_tokens([str(gene) for gene in genes]),
-            names=list(cells.obs_names),
-            cls=self.tokens["<cls>"],
-            max_length=self.max_length,
-            binning=self.binning,
-            seed=self.seed,
-        )
-
-    def embed_genes(self, genes: Sequence[str]) -> NDArray[np.float32]:
-        """Return what enters the transformer for each gene ``(n_genes, d)``, the normalised embedding of its token.
-
-        The value that is added to it in a cell is left out; NaN for a gene that is not in the vocabulary.
-        """
-        return gene_rows(self._network.gene_vectors(), token=self._gene_tokens(genes))
-
-    def _gene_tokens(self, genes: Sequence[str]) -> NDArray[np.int64]:
-        return np.array([self.tokens.get(gene, -1) for gene in genes], dtype=np.int64)
+    def _source(cls) -> dict[str, Any]:
+        return {"name": cls.name, "repo": cls.repo, "revision": cls.revision, "files": cls.files}
 
     @classmethod
     def _vocabulary_file(cls, folder: Path, *, offline: bool) -> Path:
         beside = folder / "vocab.json"
-        if beside.exists():
+        if beside.exists() or not cls.vocabulary_url:
             return beside
         # the pinned repository has no vocabulary; its publisher keeps that elsewhere
         return checkpoint.fetch_file(
@@ -278,71 +256,67 @@ class ScGPT(_Embeds):
         )
 
 
-class UntrainedScGPT(_Embeds):
-    """Control: a small scGPT (4 blocks of width 128) with random weights over the genes of the dataset.
+class ScGPTMini(ScGPT):
+    """A small scGPT that comes with the package, frozen; parameters of :class:`ScGPT`.
 
-    The weights depend on ``seed`` and on the names of the genes in the view, never on its cells.
+    Without ``weights``, ``$SCFM_EVAL_WEIGHTS/scgpt-mini`` is taken where it is there, else those of the package.
+    3 blocks of width 96, cells of 256 tokens, pretrained by ``python -m scfm_eval.pretrain`` on 22,534 human cells of
+    eleven sources; ``scfm_eval/weights/scgpt-mini/README.md`` is its card.
+    """
+
+    name = "scgpt-mini"
+    revision = "1"
+    licence = "BSD-3-Clause; data: see its card"
+    packaged: ClassVar[str] = "scgpt-mini"
+    pretrained_on: ClassVar[tuple[str, ...]] = ("pbmc3k", "hao_pbmc", "pancreas", "heart", "scib_pancreas", "hpancreas")
+    fine_tuning: ClassVar[dict[str, Any]] = {"learning_rate": 3e-3, "epochs": 5}
+    untrained: ClassVar[str] = "scgpt-untrained"
+    usual_length = 256
+    vocabulary_url = ""
+
+    @classmethod
+    def _source(cls) -> dict[str, Any]:
+        return {"name": cls.packaged, "packaged": cls.packaged}
+
+
+class UntrainedScGPT(ScGPTMini):
+    """Control: :class:`ScGPTMini` with random weights; it reads cells in the very same way.
+
+    Its vectors of genes are noise, and its row of a cell is a random function of the cell's sentence.
 
     Parameters
     ----------
     seed
         Of the random weights, and of the sampling of long cells.
-    device, precision, batch_size
-        As in :class:`ScGPT`.
+    weights, device, precision, batch_size, offline
+        As in :class:`ScGPTMini`, of whose weights the sizes and the vocabulary are used.
     """
 
-    name: ClassVar[str] = "scgpt-untrained"
-    role: ClassVar[str] = "control"
-    revision: ClassVar[str] = "2"
-    licence: ClassVar[str] = "BSD-3-Clause"
-    citation: ClassVar[str] = "10.1038/s41592-024-02201-0"
-    gene_ids: ClassVar[None] = None
-    weights_sha256: ClassVar[None] = None
-    settings: ClassVar[dict[str, int]] = {"width": 128, "n_heads": 4, "d_hid": 256, "n_layers": 4, "padding": 0}
+    name = "scgpt-untrained"
+    role = "control"
+    revision = "3"
+    licence = "BSD-3-Clause"
+    pretrained_on = ()
+    untrained = ""
+    in_default_run: ClassVar[bool] = False
 
     def __init__(
-        self, *, seed: int = 0, device: str = "cpu", precision: Precision = "float32", batch_size: int | None = None
+        self,
+        *,
+        seed: int = 0,
+        weights: str | Path | None = None,
+        device: str = "cpu",
+        precision: Precision = "float32",
+        batch_size: int | None = None,
+        offline: bool = False,
     ) -> None:
-        self.seed, self.device, self.precision = seed, device, precision
-        self.batch_size = batch_size or usual_batch_size(device)
-        self.pooling, self.layer, self.max_length = "cls", self.settings["n_layers"], 1200
-        self.n_parameters: int | None = None
-        self._place: dict[str, int] = {}
-
-    def tokenise(self, cells: AnnData) -> list[Sentence]:
-        """Return tokens and binned values of each cell, ``<cls>`` first, not padded; raises like :meth:`embed`."""
-        return sentences(
-            sparse.csr_matrix(cells.X),
-            token=gene_places(cells)[1] + _N_SPECIAL,
-            names=list(cells.obs_names),
-            cls=1,
-            max_length=self.max_length,
-            binning="midpoint",
-            seed=self.seed,
+        super().__init__(
+            weights=weights, device=device, precision=precision, seed=seed, batch_size=batch_size, offline=offline
         )
+        self._draw_weights(seed)
+        self.weights_sha256 = self.loaded_share = None
 
-    def embed_genes(self, genes: Sequence[str]) -> NDArray[np.float32]:
-        """Return a random row for each gene ``(n_genes, d)``, drawn and normalised as the untrained embedding is.
-
-        It depends on ``seed`` and on the gene's name only, whatever cells were seen: a random network's row for any
-        gene is noise, and these are not the very rows of the network that embeds cells.
-        """
-        rows = random_gene_rows(genes, width=self.settings["width"], seed=self.seed)
-        centred = rows - rows.mean(axis=1, keepdims=True)
-        return centred / centred.std(axis=1, keepdims=True)  # type: ignore[no-any-return]
-
-    def _gene_tokens(self, genes: Sequence[str]) -> NDArray[np.int64]:
-        return np.array([self._place.get(gene, -1) for gene in genes], dtype=np.int64)
-
-    def _read(self, cells: AnnData) -> list[Sentence]:
-        with phase("load"):
-            self._build(gene_places(cells)[0])
-        return super()._read(cells)
-
-    def _build(self, genes: list[str]) -> None:
-        place = {gene: number for number, gene in enumerate(genes, start=_N_SPECIAL)}
-        if place == self._place:
-            return
-        self._network = build_network(n_tokens=len(genes) + _N_SPECIAL, **self.settings, seed=self.seed).to(self.device)
-        self._place = place
-        self.n_parameters = sum(p.numel() for p in self._network.parameters())
+    @classmethod
+    def sources(cls, weights: Path) -> list[Path]:
+        """Return settings and vocabulary of the weights folder: the checkpoint decides nothing here."""
+        return [network_files(Path(weights))[1], cls._vocabulary_file(Path(weights), offline=True)]

@@ -116,7 +116,7 @@ class ScGPTNetwork(nn.Module):
         return cast("nn.ModuleList", self.transformer_encoder["layers"])
 
     def hidden_layers(self, cells: Sequence[Sentence], *, last: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the outputs of layers 0 (the input embedding) to ``last`` with the mask of real tokens.
+        """Return an iterator of the outputs of layers 0 (the input embedding) to ``last``, with masks of real tokens.
 
         Parameters
         ----------
@@ -125,8 +125,8 @@ class ScGPTNetwork(nn.Module):
         last
             Layers after this one are not computed.
 
-        Yields
-        ------
+        Returns
+        -------
         hidden
             ``(b, l, d)``, cells padded on the right.
         real
@@ -135,6 +135,18 @@ class ScGPTNetwork(nn.Module):
         device = self.encoder.embedding.weight.device
         tokens = torch.from_numpy(padded([cell[0] for cell in cells], fill=self.padding)).to(device)  # (b, l)
         values = torch.from_numpy(padded([cell[1] for cell in cells], fill=CLS_VALUE)).to(device)
+        return self.hidden_layers_of(tokens, values, last=last)
+
+    def hidden_layers_of(self, tokens: Tensor, values: Tensor, *, last: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield what :meth:`hidden_layers` does, of cells that are padded already.
+
+        Parameters
+        ----------
+        tokens, values
+            ``(b, l)``, ``<cls>`` first, padding on the right.
+        last
+            Layers after this one are not computed.
+        """
         real = tokens != self.padding
         # without padding no mask at all, so that the fastest attention kernel is free to run
         mask = None if bool(real.all()) else real[:, None, None, :]
@@ -216,7 +228,8 @@ def read_sizes(path: Path) -> dict[str, int]:
 def network_files(folder: Path) -> tuple[Path, Path]:
     """Return checkpoint and settings in a folder; raises ``InvalidInputError`` where they are missing."""
     weights, settings = checkpoint.choose_files(
-        folder, [("best_model.pt", "args.json"), ("model.safetensors", "config.json")]
+        folder,
+        [("best_model.pt", "args.json"), ("model.safetensors", "config.json"), ("model.safetensors", "args.json")],
     )
     return weights, settings
 

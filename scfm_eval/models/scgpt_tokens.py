@@ -26,7 +26,8 @@ Sentence = tuple[NDArray[np.int64], NDArray[np.float32]]
 
 CLS_VALUE = -2.0
 """Value of ``<cls>``; upstream gives it the padding value."""
-_N_BINS = 51
+N_BINS = 51
+"""Bins of expression, 0 for genes that are not expressed counted."""
 
 
 def bin_values(values: NDArray[np.float32], draw: float | NDArray[np.float64]) -> NDArray[np.float32]:
@@ -41,7 +42,7 @@ def bin_values(values: NDArray[np.float32], draw: float | NDArray[np.float64]) -
     draw
         In [0, 1), one for all or one per gene; 0.5 is the middle.
     """
-    edges = np.quantile(values, np.linspace(0, 1, _N_BINS - 1))
+    edges = np.quantile(values, np.linspace(0, 1, N_BINS - 1))
     highest = np.digitize(values, edges)
     lowest = np.digitize(values, edges, right=True)
     return np.ceil(draw * (lowest - highest) + highest).astype(np.float32)
@@ -125,11 +126,11 @@ def perturbed(cell: Sentence, *, token: NDArray[np.int64], effect: Effect, max_l
     """
     tokens, values = cell
     meant = np.isin(tokens, token)
-    values = np.where(meant, np.float32(0 if effect == "knockdown" else _N_BINS - 1), values)
+    values = np.where(meant, np.float32(0 if effect == "knockdown" else N_BINS - 1), values)
     added = np.setdiff1d(token, tokens) if effect == "activation" else token[:0]
     meant[0] = True  # <cls> stays
     kept = np.sort(np.argsort(~meant, kind="stable")[: max_length - len(added)])
-    top = np.full(len(added), _N_BINS - 1, dtype=np.float32)
+    top = np.full(len(added), N_BINS - 1, dtype=np.float32)
     return np.concatenate([tokens[kept], added]), np.concatenate([values[kept], top])
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,7 +17,8 @@ from tqdm import tqdm
 
 from scfm_eval.metrics.classification import macro_f1
 from scfm_eval.models.batching import pool_in_batches
-from scfm_eval.models.protocols import FineTuning
+from scfm_eval.models.checkpoint import written_whole
+from scfm_eval.models.protocols import CompleteFineTuning
 from scfm_eval.models.unfreezing import Encoder
 
 _LARGEST_GRADIENT = 1.0
@@ -149,7 +149,7 @@ class Training:
     classifier: Classifier
     cells: Examples
     validation: Examples
-    how: FineTuning
+    how: CompleteFineTuning
     seed: int
     running: dict[str, Any]
     epoch: int = 0
@@ -279,8 +279,7 @@ class Training:
         return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
     def _save(self, file: Path) -> None:
-        """Write the state under another name first, so that a whole file is there at any moment."""
-        file.parent.mkdir(parents=True, exist_ok=True)
+        """Write the state so that a whole file is there at any moment."""
         on_gpu = self._device.type == "cuda"
         state = {
             "settings": self._settings(),
@@ -294,9 +293,8 @@ class Training:
             "random": torch.get_rng_state(),
             "random_gpu": torch.cuda.get_rng_state(self._device) if on_gpu else None,
         }
-        unfinished = file.with_suffix(".unfinished")
-        torch.save(state, unfinished)
-        os.replace(unfinished, file)
+        with written_whole(file) as unfinished:
+            torch.save(state, unfinished)
 
     def _restore(self, file: Path) -> bool:
         """Take up the state in ``file``, if there is one of the same settings."""
@@ -316,7 +314,7 @@ class Training:
         return True
 
 
-def _optimiser(classifier: nn.Module, how: FineTuning) -> torch.optim.AdamW:
+def _optimiser(classifier: nn.Module, how: CompleteFineTuning) -> torch.optim.AdamW:
     # norms and biases are vectors; pulling them to zero is no regularisation
     trained = [p for p in classifier.parameters() if p.requires_grad]
     vectors, matrices = [p for p in trained if p.ndim < 2], [p for p in trained if p.ndim >= 2]

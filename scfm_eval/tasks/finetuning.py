@@ -15,10 +15,11 @@ from threadpoolctl import threadpool_limits
 
 from scfm_eval.datasets.keys import check_keys
 from scfm_eval.datasets.splits import Parts, parts
+from scfm_eval.errors import InvalidInputError
 from scfm_eval.metrics import classification, gains
 from scfm_eval.metrics.metric import Metric, Statistic, UndefinedMetricError
 from scfm_eval.metrics.significance import mcnemar, wilcoxon_over_seeds
-from scfm_eval.models.protocols import Embedder, FineTuner, FineTuning, Mode, card, missing_methods
+from scfm_eval.models.protocols import Embedder, FineTuner, FineTuning, card, missing_methods
 from scfm_eval.results import ScoreRecord, measure
 from scfm_eval.tasks import probes
 from scfm_eval.tasks.labelled import TOO_FEW_DONORS, Labelled, has_seen_cells, weights_of_tested
@@ -99,25 +100,31 @@ class FineTunedAnnotation:
 
     Parameters
     ----------
-    mode, n_blocks, epochs, batch_size, accumulation, learning_rate, warmup, weight_decay, class_weights, patience
-        See :class:`~scfm_eval.models.protocols.FineTuning`.
+    how
+        How the model is fine-tuned, in the mode of the task; what is left open is what the model's class states. What
+        was really used is in the report, beside the history of each training.
+
+    Raises
+    ------
+    InvalidInputError
+        If ``how`` is of another mode.
     """
 
-    mode: Mode = "full"
-    n_blocks: int = 2
-    epochs: int = 3
-    batch_size: int = 16
-    accumulation: int = 1
-    learning_rate: float = 5e-5
-    warmup: float = 0.1
-    weight_decay: float = 0.01
-    class_weights: bool = False
-    patience: int | None = None
+    how: FineTuning = field(default=FineTuning())
 
     name: ClassVar[str] = "annotation_finetuned"
     capability: ClassVar[type] = FineTuner
     keys: ClassVar[tuple[str, ...]] = ("label",)
     headline: ClassVar[tuple[str, ...]] = ("macro_f1", "accuracy", "frozen_macro_f1", "from_scratch_macro_f1")
+
+    def __post_init__(self) -> None:
+        mode = type(self).how.mode
+        if self.how.mode != mode:
+            raise InvalidInputError(
+                asked=f"{self.name} with mode {self.how.mode!r}",
+                found=f"a task of mode {mode!r}",
+                remedy=f"name {mode!r} beside the other settings, or take the task of the other mode",
+            )
 
     def refuses(self, model: type) -> str:
         """Return why ``model`` cannot take part; baselines and controls need an embedding only."""
@@ -150,7 +157,7 @@ class FineTunedAnnotation:
         run = _Run(split, known.labels[split.test], np.unique(known.labels), places, len(tested))
         tunes = answers.can(FineTuner)
         if tunes:
-            _tune_both(run, answers, known, how=FineTuning(**asdict(self)), seed=seed)
+            _tune_both(run, answers, known, how=self.how, seed=seed)
         if answers.can(Embedder):
             _probe(run, answers, known, seed=seed, prefixes=("frozen_",) if tunes else ("", "xgboost_"))
         return run
@@ -160,15 +167,15 @@ class FineTunedAnnotation:
 class HeadAnnotation(FineTunedAnnotation):
     """Only the classification head is trained, on the pooled last layer; see :class:`FineTunedAnnotation`."""
 
-    mode: Mode = "head"
+    how: FineTuning = field(default=FineTuning(mode="head"))
     name: ClassVar[str] = "annotation_finetuned_head"
 
 
 @dataclass(frozen=True)
 class LastBlocksAnnotation(FineTunedAnnotation):
-    """The last ``n_blocks`` blocks are trained; see :class:`FineTunedAnnotation`."""
+    """The last two blocks, or ``how.n_blocks``, are trained; see :class:`FineTunedAnnotation`."""
 
-    mode: Mode = "last"
+    how: FineTuning = field(default=FineTuning(mode="last"))
     name: ClassVar[str] = "annotation_finetuned_last_blocks"
 
 
@@ -176,7 +183,7 @@ class LastBlocksAnnotation(FineTunedAnnotation):
 class LoraAnnotation(FineTunedAnnotation):
     """Low-rank updates of less than 1 % of the parameters are trained; see :class:`FineTunedAnnotation`."""
 
-    mode: Mode = "lora"
+    how: FineTuning = field(default=FineTuning(mode="lora"))
     name: ClassVar[str] = "annotation_finetuned_lora"
 
 
@@ -184,7 +191,7 @@ class LoraAnnotation(FineTunedAnnotation):
 class AdapterAnnotation(FineTunedAnnotation):
     """Bottlenecks of less than 1 % of the parameters are trained; see :class:`FineTunedAnnotation`."""
 
-    mode: Mode = "adapter"
+    how: FineTuning = field(default=FineTuning(mode="adapter"))
     name: ClassVar[str] = "annotation_finetuned_adapter"
 
 

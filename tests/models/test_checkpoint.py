@@ -73,6 +73,20 @@ def test_the_mirror_comes_second(tmp_path, hub, monkeypatch):
     assert hub == []
 
 
+def test_the_package_comes_third(tmp_path, hub, monkeypatch):
+    (tmp_path / "inside").mkdir()
+    monkeypatch.setattr(checkpoint, "_PACKAGED", tmp_path)
+    assert checkpoint.locate("m", packaged="inside") == tmp_path / "inside"
+    assert checkpoint.present("m", packaged="inside")
+    assert not checkpoint.present("m", packaged="gone")
+    with pytest.raises(InvalidInputError, match=r"weights/gone is not in the installed package[\s\S]*install"):
+        checkpoint.locate("m", packaged="gone")
+    (tmp_path / "m").mkdir()
+    monkeypatch.setenv("SCFM_EVAL_WEIGHTS", str(tmp_path))
+    assert checkpoint.locate("m", packaged="inside") == tmp_path / "m"
+    assert hub == []
+
+
 def test_downloads_the_pinned_revision_once(tmp_path, hub):
     assert not checkpoint.present("m", **HOME)
     assert checkpoint.locate("m", **HOME) == tmp_path / "snapshot"

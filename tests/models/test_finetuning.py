@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import ClassVar
 
 import anndata as ad
 import numpy as np
@@ -16,7 +18,7 @@ from torch import nn
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.models.finetuning import FineTunes
 from scfm_eval.models.geneformer import Geneformer, GeneformerV1, UntrainedGeneformer
-from scfm_eval.models.protocols import FineTuner, FineTuning, missing_methods
+from scfm_eval.models.protocols import FineTuner, FineTuning, completed, missing_methods
 from scfm_eval.models.scgpt import ScGPT, UntrainedScGPT
 from scfm_eval.models.training import Classifier, Training, balanced, rate, shuffled_batches
 from scfm_eval.models.unfreezing import Encoder
@@ -128,6 +130,43 @@ def test_it_learns_what_can_be_learned():
     assert history["epochs"][0]["loss"] is None
     assert not history["from_scratch"]
     assert history["diverged_at_step"] is None
+
+
+class Suited(Toy):
+    fine_tuning: ClassVar[dict[str, float]] = {"epochs": 4, "learning_rate": 2e-3}
+
+
+@pytest.mark.parametrize("from_scratch", [False, True])
+def test_settings_left_open_are_those_of_the_class_and_the_history_states_them(from_scratch):
+    open_, named = FineTuning(from_scratch=from_scratch), FineTuning(epochs=1, from_scratch=from_scratch)
+    expected = {"mode": "full", "epochs": 4, "batch_size": 16, "learning_rate": 2e-3, "from_scratch": from_scratch}
+    _, history = tuned(Suited(), epochs=None, batch_size=None, learning_rate=None, from_scratch=from_scratch)
+    assert history["settings"] == asdict(completed(open_, model=Suited))
+    assert history["settings"].items() >= expected.items()
+    assert len(history["epochs"]) == 1 + 4
+    assert asdict(completed(named, model=Suited)).items() >= (expected | {"epochs": 1}).items()
+    assert asdict(completed(open_, model=Toy)).items() >= {"epochs": 3, "batch_size": 16, "learning_rate": 5e-5}.items()
+    assert completed(completed(open_, model=Suited), model=Toy) == completed(open_, model=Suited)
+    assert completed(replace(named, patience=2), model=object).patience == 2
+
+
+@pytest.mark.parametrize(
+    ("stated", "said"),
+    [
+        ({"rate": 1e-3}, "'rate', which is none of epochs, batch_size, learning_rate"),
+        ({"warmup": 0.2}, "'warmup', which is none of"),
+        ({"epochs": 2.5}, "epochs = 2.5, which is no positive whole number"),
+        ({"batch_size": True}, "batch_size = True, which is no positive whole number"),
+        ({"learning_rate": "1e-3"}, "learning_rate = '1e-3', which is no positive number"),
+        ({"learning_rate": float("nan")}, "learning_rate = nan"),
+        ({"epochs": None}, "epochs = None"),
+        (["epochs"], "which is no dictionary"),
+    ],
+)
+def test_a_class_that_states_wrong_settings_is_refused_when_it_is_fine_tuned(stated, said):
+    model = type("Wrong", (Toy,), {"fine_tuning": stated})()
+    with pytest.raises(InvalidInputError, match=rf"(?s)fine_tuning of the model class .*Wrong.*{said}"):
+        tuned(model)
 
 
 @pytest.mark.parametrize(
@@ -304,9 +343,11 @@ ADAPTERS = {
 
 
 def few_cells(adapter):
-    """Return cells that an adapter reads, and two labels."""
-    folder = PARITY / adapter
+    """Return cells that an adapter reads, and two labels; toy cells are given genes of the packaged vocabulary."""
+    folder, model = PARITY / adapter, ADAPTERS[adapter]
     read = ad.read_h5ad(folder / "cells.h5ad") if folder.exists() else TRAIN[0][:12].copy()
+    if not folder.exists():
+        read.var_names = sorted(model.vocabulary(model.locate()))[:N_GENES]
     return read, np.array(["a", "b"])[np.arange(read.n_obs) % 2]
 
 

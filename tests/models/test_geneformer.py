@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from scipy import sparse
 
 from scfm_eval.errors import InvalidInputError
-from scfm_eval.models.geneformer import Geneformer, GeneformerV1, UntrainedGeneformer
+from scfm_eval.models.geneformer import Geneformer, GeneformerV1
 from scfm_eval.models.geneformer_network import Batch, bert, expected_ranks
 from scfm_eval.models.geneformer_tokens import GeneDictionaries, perturbed, rank_genes, sentences
 from scfm_eval.models.protocols import (
@@ -54,23 +54,12 @@ def _numpy_state() -> np.ndarray:
     return np.random.get_state()[1].copy()  # noqa: NPY002
 
 
-def view(counts, genes) -> ad.AnnData:
-    names = [f"c{i}" for i in range(len(counts))]
-    return ad.AnnData(
-        sparse.csr_matrix(np.array(counts, dtype=np.float32)),
-        obs=pd.DataFrame(index=names),
-        var=pd.DataFrame(index=list(genes)),
-    )
-
-
 def test_card_and_capabilities():
     for capability in (Embedder, LayerEmbedder, GeneEmbedder, Reconstructor, Perturber, Pretrained):
         assert missing_methods(Geneformer, capability) == []
-        assert capability is Pretrained or missing_methods(UntrainedGeneformer, capability) == []
     assert card(Geneformer).name == "geneformer"
     assert len(card(Geneformer).revision) == 40
     assert card(GeneformerV1).citation == "10.1038/s41586-023-06139-9"
-    assert card(UntrainedGeneformer).role == "control"
 
 
 def test_ranking_by_hand():
@@ -137,10 +126,9 @@ def test_the_scale_of_a_cell_does_not_matter(v2, cells):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("make", [lambda: Geneformer(weights=PARITY / "geneformer_v2"), UntrainedGeneformer])
-def test_input_and_generators_are_left_alone(make, cells):
+def test_input_and_generators_are_left_alone(cells):
     before, state, numpy_state = cells.copy(), torch.get_rng_state(), _numpy_state()
-    make().embed(cells)
+    Geneformer(weights=PARITY / "geneformer_v2").embed(cells)
     assert (before.X != cells.X).nnz == 0
     np.testing.assert_array_equal(before.X.indices, cells.X.indices)
     pd.testing.assert_frame_equal(before.obs, cells.obs)
@@ -273,24 +261,6 @@ def test_sha256_follows_the_files(folder, v2):
     assert Geneformer(weights=folder).weights_sha256 != v2.weights_sha256
 
 
-def test_untrained_weights_depend_on_seed_and_genes_only(cells):
-    some = cells[np.arange(18) != 3, :60]  # c3 has none of these genes
-    full = UntrainedGeneformer(seed=1).embed_layers(some)
-    assert len(full) == 5
-    assert full[0].shape == (17, 128)
-    again = UntrainedGeneformer(seed=1)
-    np.testing.assert_allclose(again.embed(some[[5, 2]]), full[3][[5, 2]], rtol=0, atol=1e-5)
-    np.testing.assert_allclose(again.embed(some[[7, 8], some.var_names[::-1]]), full[3][[7, 8]], rtol=0, atol=1e-5)
-    assert np.abs(UntrainedGeneformer(seed=2).embed(some) - full[3]).max() > 0.1
-    assert again.weights_sha256 is None
-    assert again.n_parameters > 500_000
-
-
-def test_untrained_ranks_by_counts():
-    tokens = UntrainedGeneformer().tokenise(view([[1, 5, 0, 2]], ["d", "a", "c", "b"]))
-    assert tokens[0].tolist() == [2, 3, 5]  # a, b, d; 0 and 1 are special
-
-
 def naive_tokens(counts, ids, token, median, mapping, length):
     summed = {}
     for gene, count in zip(ids, counts, strict=True):
@@ -336,10 +306,15 @@ def without(cells, column):
     return ad.AnnData(sparse.csr_matrix(counts), obs=cells.obs, var=cells.var)
 
 
+def alone_in_their_token(model, cells):
+    """Return the columns that no other column shares its token with, most expressed first."""
+    known = model.genes.columns(list(cells.var["ensembl_id"]))[0]
+    frequent = np.argsort(-np.asarray(cells.X.sum(axis=0)).ravel(), kind="stable")
+    return [i for i in frequent if (known == known[i]).sum() == 1 and known[i] >= 0]
+
+
 def test_knockdown_is_the_cell_without_the_gene(v2, cells):
-    ids = list(cells.var["ensembl_id"])
-    known = v2.genes.columns(ids)[0]
-    single = next(i for i in np.argsort(-cells.X.sum(axis=0).A1) if (known == known[i]).sum() == 1 and known[i] >= 0)
+    ids, single = list(cells.var["ensembl_id"]), alone_in_their_token(v2, cells)[0]
     made = v2.perturb(cells, genes=[ids[single]], effect="knockdown")
     np.testing.assert_allclose(made, v2.embed(without(cells, single)), rtol=0, atol=1e-5)
     changed = np.abs(made - v2.embed(cells)).max(axis=1) > 1e-4
@@ -347,21 +322,19 @@ def test_knockdown_is_the_cell_without_the_gene(v2, cells):
     assert not changed[cells.X[:, single].toarray().ravel() == 0].any()
 
 
-def test_activation_is_the_cell_with_most_of_the_gene(cells):
-    some = cells[np.arange(18) != 3]
-    control, most = UntrainedGeneformer(), some.copy()
-    counts = most.X.toarray()
-    counts[:, [4, 9]] = counts.max() + np.array([2, 1])
-    most.X = sparse.csr_matrix(counts)
-    made = control.perturb(some, genes=[some.var_names[4], some.var_names[9]] * 2, effect="activation")
-    np.testing.assert_allclose(made, control.embed(most), rtol=0, atol=1e-5)
+def test_activation_is_the_cell_with_most_of_the_gene(v2, cells):
+    ids, two = list(cells.var["ensembl_id"]), alone_in_their_token(v2, cells)[-2:]
+    counts = cells.X.toarray()
+    counts[:, two] = 1e4 * counts.max() * v2.genes.columns([ids[i] for i in two])[1] * [2, 1]
+    most = ad.AnnData(sparse.csr_matrix(counts), obs=cells.obs, var=cells.var)
+    made = v2.perturb(cells, genes=[ids[i] for i in two] * 2, effect="activation")
+    np.testing.assert_allclose(made, v2.embed(most), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("effect", ["activation", "knockdown"])
 def test_an_unknown_gene_cannot_be_perturbed(v2, cells, effect):
-    for model in (v2, UntrainedGeneformer()):
-        with pytest.raises(InvalidInputError, match="NOSUCH"):
-            model.perturb(cells, genes=["NOSUCH"], effect=effect)
+    with pytest.raises(InvalidInputError, match="NOSUCH"):
+        v2.perturb(cells, genes=["NOSUCH"], effect=effect)
 
 
 def test_gene_vectors_are_word_embeddings(v2, folder):
@@ -370,14 +343,6 @@ def test_gene_vectors_are_word_embeddings(v2, folder):
     made = v2.embed_genes([*genes, "NOSUCH"])
     np.testing.assert_array_equal(made[:2], words[v2.genes.columns(genes)[0]])
     assert np.isnan(made[2]).all()
-
-
-def test_untrained_gene_vectors_depend_on_seed_and_name_only():
-    one = UntrainedGeneformer(seed=1).embed_genes(["A", "B"])
-    np.testing.assert_array_equal(UntrainedGeneformer(seed=1).embed_genes(["B"])[0], one[1])
-    assert np.abs(UntrainedGeneformer(seed=2).embed_genes(["A", "B"]) - one).max() > 0.01
-    assert one.shape == (2, 128)
-    assert one.std() == pytest.approx(0.02, rel=0.1)
 
 
 def test_expected_ranks_against_the_logits_of_transformers(v2, cells):
@@ -394,20 +359,18 @@ def test_expected_ranks_against_the_logits_of_transformers(v2, cells):
 
 
 def test_a_head_that_cannot_tell_genes_apart_expects_the_mean():
-    network = bert({**UntrainedGeneformer.settings, "vocab_size": 50})
+    network = bert(json.loads((PARITY / "geneformer_v1" / "config.json").read_text()))
     network.bert.embeddings.word_embeddings.weight.data.zero_()
     tokens = [np.array([5, 9, 7]), np.array([4, 8])]
     with torch.inference_mode():
         made = expected_ranks(network, Batch.of(tokens, enclosed=False, device="cpu"))
-    assert len(made) == 5
     np.testing.assert_allclose(np.stack(made), 0.5, atol=1e-6)
 
 
-@pytest.mark.parametrize("make", [lambda: Geneformer(weights=PARITY / "geneformer_v2"), UntrainedGeneformer])
-def test_reconstruction_follows_its_cells(make, cells):
-    model, some = make(), [7, 2, 11]
-    full, few = model.reconstruct_layers(cells), model.reconstruct_layers(cells[some])
-    assert full.layers.shape == (len(model.embed_layers(cells[:2])), len(full.target))
+def test_reconstruction_follows_its_cells(v2, cells):
+    some = [7, 2, 11]
+    full, few = v2.reconstruct_layers(cells), v2.reconstruct_layers(cells[some])
+    assert full.layers.shape == (len(v2.embed_layers(cells[:2])), len(full.target))
     assert (full.layers >= 0).all()
     assert (full.layers <= 1 + 1e-5).all()
     for row, origin in enumerate(some):

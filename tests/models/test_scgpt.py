@@ -27,7 +27,7 @@ from scfm_eval.models.protocols import (
     card,
     missing_methods,
 )
-from scfm_eval.models.scgpt import ScGPT, UntrainedScGPT
+from scfm_eval.models.scgpt import ScGPT
 from scfm_eval.models.scgpt_tokens import bin_values, perturbed
 
 FOLDER = Path(__file__).parents[1] / "parity" / "scgpt"
@@ -59,10 +59,8 @@ def _numpy_state() -> np.ndarray:
 def test_card_and_capabilities():
     for capability in (Embedder, LayerEmbedder, GeneEmbedder, Reconstructor, Perturber, Pretrained):
         assert missing_methods(ScGPT, capability) == []
-        assert capability is Pretrained or missing_methods(UntrainedScGPT, capability) == []
     assert card(ScGPT).gene_ids == "symbol"
     assert len(card(ScGPT).revision) == 40
-    assert card(UntrainedScGPT).role == "control"
 
 
 def test_bins_by_hand():
@@ -111,10 +109,9 @@ def test_rows_have_unit_length(model, cells):
     np.testing.assert_allclose(np.linalg.norm(model.embed(cells), axis=1), 1, atol=1e-6)
 
 
-@pytest.mark.parametrize("make", [lambda: ScGPT(weights=FOLDER, binning="random"), UntrainedScGPT])
-def test_input_and_generators_are_left_alone(make, cells):
+def test_input_and_generators_are_left_alone(cells):
     before, torch_state, numpy_state = cells.copy(), torch.get_rng_state(), _numpy_state()
-    make().embed(cells)
+    ScGPT(weights=FOLDER, binning="random").embed(cells)
     assert (before.X != cells.X).nnz == 0
     np.testing.assert_array_equal(before.X.indices, cells.X.indices)
     pd.testing.assert_frame_equal(before.var, cells.var)
@@ -177,6 +174,18 @@ def test_other_layouts_are_read(folder, model, cells, layout):
     np.testing.assert_array_equal(other.embed(cells), model.embed(cells))
 
 
+@pytest.mark.parametrize(
+    ("weights", "settings"), [("model.safetensors", "config.json"), ("model.safetensors", "args.json")]
+)
+def test_safetensors_are_read_beside_either_settings(folder, model, cells, weights, settings):
+    save_file({name: value.contiguous() for name, value in state(folder).items()}, folder / weights)
+    (folder / "best_model.pt").unlink()
+    (folder / "args.json").rename(folder / settings)
+    other = ScGPT(weights=folder)
+    assert [file.name for file in ScGPT.sources(folder)] == [weights, settings, "vocab.json"]
+    np.testing.assert_array_equal(other.embed(cells), model.embed(cells))
+
+
 LAYER = "transformer_encoder.layers.0.self_attn"
 FAULTS = {
     r"layers\.0\.self_attn\.in_proj_weight is missing": lambda t: t.pop(f"{LAYER}.Wqkv.weight"),
@@ -217,18 +226,6 @@ def test_a_missing_vocabulary_is_not_available_offline(folder, monkeypatch, tmp_
         ScGPT(weights=folder, offline=True)
 
 
-def test_untrained_weights_depend_on_seed_and_genes_only(cells):
-    full = UntrainedScGPT(seed=1).embed_layers(cells)
-    assert len(full) == 5
-    assert full[0].shape == (20, 128)
-    unit = full[4] / np.linalg.norm(full[4], axis=1, keepdims=True)
-    again = UntrainedScGPT(seed=1)
-    np.testing.assert_allclose(again.embed(cells[[5, 2]]), unit[[5, 2]], rtol=0, atol=1e-5)
-    np.testing.assert_allclose(again.embed(cells[[7, 8], cells.var_names[::-1]]), unit[[7, 8]], rtol=0, atol=1e-5)
-    assert np.abs(UntrainedScGPT(seed=2).embed(cells) - unit).max() > 0.01
-    assert again.n_parameters > 500_000
-
-
 def test_real_vocabulary_reads_most_of_pbmc3k(real_data):
     folder = real_data.parent / "vocab" / "scgpt_human"
     if not folder.is_dir():
@@ -266,15 +263,8 @@ def test_perturbations_move_the_cells_that_they_concern(model, cells):
 
 @pytest.mark.parametrize("effect", ["activation", "knockdown"])
 def test_an_unknown_gene_cannot_be_perturbed(model, cells, effect):
-    for some in (model, UntrainedScGPT()):
-        with pytest.raises(InvalidInputError, match="NOSUCH"):
-            some.perturb(cells, genes=["NOSUCH"], effect=effect)
-
-
-def test_untrained_perturbs_too(cells):
-    control = UntrainedScGPT()
-    moved = np.abs(control.perturb(cells, genes=[cells.var_names[30]], effect="knockdown") - control.embed(cells))
-    np.testing.assert_array_equal(moved.max(axis=1) > 1e-5, cells.X[:, 30].toarray().ravel() > 0)
+    with pytest.raises(InvalidInputError, match="NOSUCH"):
+        model.perturb(cells, genes=["NOSUCH"], effect=effect)
 
 
 def test_gene_vectors_are_the_normalised_embedding(model, folder):
@@ -289,17 +279,8 @@ def test_gene_vectors_are_the_normalised_embedding(model, folder):
     np.testing.assert_allclose(made[:3], expected, rtol=0, atol=1e-5)
 
 
-def test_untrained_gene_vectors_depend_on_seed_and_name_only():
-    one = UntrainedScGPT(seed=1).embed_genes(["A", "B"])
-    np.testing.assert_array_equal(UntrainedScGPT(seed=1).embed_genes(["B"])[0], one[1])
-    assert np.abs(UntrainedScGPT(seed=2).embed_genes(["A", "B"]) - one).max() > 0.1
-    assert one.shape == (2, 128)
-    np.testing.assert_allclose(one.std(axis=1), 1, atol=1e-4)
-
-
-@pytest.mark.parametrize("make", [lambda: ScGPT(weights=FOLDER, max_length=60), UntrainedScGPT])
-def test_reconstruction_follows_its_cells(make, cells):
-    model, some = make(), [7, 2, 11]
+def test_reconstruction_follows_its_cells(cells):
+    model, some = ScGPT(weights=FOLDER, max_length=60), [7, 2, 11]
     full, few = model.reconstruct_layers(cells), model.reconstruct_layers(cells[some])
     assert full.layers.shape == (len(model.embed_layers(cells[:3])), len(full.target))
     for row, origin in enumerate(some):

@@ -10,7 +10,7 @@ from scfm_eval.baselines.hvg import HVG
 from scfm_eval.baselines.scanorama import Scanorama
 from scfm_eval.datasets.splits import parts
 from scfm_eval.errors import InvalidInputError
-from scfm_eval.models.protocols import Embedder, FineTuner, Mode
+from scfm_eval.models.protocols import Embedder, FineTuner, FineTuning, Mode
 from scfm_eval.results import DatasetRecord, ModelRecord, ReadableRecord, Result
 from scfm_eval.tasks import probes
 from scfm_eval.tasks.finetuning import FineTunedAnnotation, HeadAnnotation
@@ -72,11 +72,13 @@ def test_models_are_fine_tuned_and_others_are_probed():
 
 def test_modes_have_names_of_their_own():
     kinds = [FineTunedAnnotation, *FineTunedAnnotation.__subclasses__()]
-    assert {kind().mode for kind in kinds} == set(Mode.__args__)
+    assert {kind().how.mode for kind in kinds} == set(Mode.__args__)
     assert len({kind.name for kind in kinds}) == 5
     answers = tuned()
-    score(answers, task=HeadAnnotation(epochs=7))
-    assert (answers.tunings[0][4].mode, answers.tunings[0][4].epochs) == ("head", 7)
+    score(answers, task=HeadAnnotation(how=FineTuning(mode="head", epochs=7)))
+    assert answers.tunings[0][4] == FineTuning(mode="head", epochs=7)
+    with pytest.raises(InvalidInputError, match=r"(?s)_head with mode 'full'.*a task of mode 'head'"):
+        HeadAnnotation(how=FineTuning(epochs=7))
 
 
 def test_a_perfect_answer_reaches_the_best_and_noise_lands_on_chance():
@@ -109,7 +111,7 @@ def test_training_and_validation_cells_are_those_of_the_split_and_test_labels_st
         np.testing.assert_array_equal(np.flatnonzero(mask), 40 + np.flatnonzero(part))
     np.testing.assert_array_equal(answers.trained_on[0], train)
     assert set(seen[:40]) == {""}
-    assert (how.mode, how.learning_rate, how.from_scratch, seed) == ("full", 5e-5, False, 0)
+    assert (how, seed) == (FineTuning(), 0)
 
 
 def test_pretrained_models_are_trained_from_scratch_too_and_controls_are_that_already():
