@@ -13,6 +13,7 @@ import torch
 from anndata import AnnData
 from numpy.typing import NDArray
 from scipy.special import softmax
+from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from scfm_eval.errors import InvalidInputError
@@ -21,7 +22,9 @@ from scfm_eval.models.protocols import FineTuning, completed
 from scfm_eval.models.training import Classifier, Examples, Training
 from scfm_eval.models.unfreezing import Encoder, unfreeze
 
-_MOST_STANDARDISED = 256
+_MOST_PROBED = 2048
+_PROBE_C = 0.1
+_UNSEEN = 5.0  # logits below the least likely class
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,12 +164,38 @@ def _examples(encoder: Encoder, sentences: Sequence[Any], *, codes: NDArray[np.i
 
 
 def _classifier(encoder: Encoder, cells: Examples, *, n_classes: int, seed: int, running: dict[str, Any]) -> Classifier:
-    """Return a classifier that knows mean and variance of the pooled output on (at most 256) training cells."""
-    drawn = np.random.default_rng(seed).permutation(len(cells.codes))[:_MOST_STANDARDISED]
+    """Return a classifier whose head is the probe of the encoder as it is, fitted on (at most 2,048) training cells.
+
+    A head that starts anywhere else would spoil the encoder before it fits (Kumar et al. 2022, arXiv:2202.10054).
+    """
+    drawn = np.random.default_rng(seed).permutation(len(cells.codes))[:_MOST_PROBED]
     pooled = _pooled(encoder, [cells.sentences[i] for i in drawn], running=running)
     device = next(encoder.network.parameters()).device
     mean, variance = (torch.from_numpy(found).to(device) for found in (pooled.mean(axis=0), pooled.var(axis=0)))
-    return Classifier(encoder, n_classes=n_classes, mean=mean, variance=variance)
+    classifier = Classifier(encoder, n_classes=n_classes, mean=mean, variance=variance)
+    with torch.no_grad():
+        rows = classifier.eval().standardised(torch.from_numpy(pooled).to(device)).cpu().numpy()
+        weight, bias = _probe(rows, cells.codes[drawn], n_classes=n_classes)
+        classifier.head.weight.copy_(torch.from_numpy(weight))
+        classifier.head.bias.copy_(torch.from_numpy(bias))
+    return classifier
+
+
+def _probe(
+    rows: NDArray[np.float32], codes: NDArray[np.int64], *, n_classes: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return weight ``(n_classes, d)`` and bias ``(n_classes,)`` of a logistic regression on standardised rows.
+
+    A class without a cell in ``codes`` is less likely than any other.
+    """
+    known = np.unique(codes)
+    weight, bias = np.zeros((n_classes, rows.shape[1])), np.zeros(n_classes)
+    if len(known) > 1:
+        probe = LogisticRegression(C=_PROBE_C, max_iter=1000).fit(rows, codes)
+        sides = np.array([[-0.5], [0.5]]) if len(known) == 2 else np.eye(len(known))
+        weight[known], bias[known] = sides @ probe.coef_, sides @ probe.intercept_
+    bias[np.setdiff1d(np.arange(n_classes), known)] = bias[known].min() - _UNSEEN
+    return weight.astype(np.float32), bias.astype(np.float32)
 
 
 def _pooled(encoder: Encoder, sentences: Sequence[Any], *, running: dict[str, Any]) -> NDArray[np.float32]:

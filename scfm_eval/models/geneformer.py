@@ -299,7 +299,7 @@ class GeneformerMini(Geneformer):
     licence = "BSD-3-Clause; data: see its card"
     packaged: ClassVar[str] = "geneformer-mini"
     pretrained_on: ClassVar[tuple[str, ...]] = ("pbmc3k", "hao_pbmc", "pancreas", "heart", "scib_pancreas", "hpancreas")
-    fine_tuning: ClassVar[dict[str, Any]] = {"learning_rate": 3e-3, "epochs": 5}
+    fine_tuning: ClassVar[dict[str, Any]] = {"learning_rate": 1e-3, "epochs": 5}
     untrained: ClassVar[str] = "geneformer-untrained"
 
     @classmethod

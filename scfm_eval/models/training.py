@@ -45,7 +45,7 @@ class Examples:
 
 
 class Classifier(nn.Module):
-    """An encoder, its pooled output standardised, and a linear head that starts at zero.
+    """An encoder, its pooled output standardised, and a linear head.
 
     In training a batch is standardised by itself, otherwise by running means and variances (He et al. 2022,
     doi:10.1109/CVPR52688.2022.01553). What cells have in common is many times what tells them apart, and without this
