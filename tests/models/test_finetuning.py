@@ -13,10 +13,11 @@ import pytest
 import torch
 from anndata import AnnData
 from scipy import sparse
+from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from scfm_eval.errors import InvalidInputError
-from scfm_eval.models.finetuning import FineTunes
+from scfm_eval.models.finetuning import FineTunes, _probe
 from scfm_eval.models.geneformer import Geneformer, GeneformerV1, UntrainedGeneformer
 from scfm_eval.models.protocols import FineTuner, FineTuning, completed, missing_methods
 from scfm_eval.models.scgpt import ScGPT, UntrainedScGPT
@@ -126,7 +127,9 @@ def test_it_learns_what_can_be_learned():
     np.testing.assert_allclose(model.predict_labels(TEST[0][:1].copy())[1], probabilities[:1], atol=1e-5)
     scores = [epoch["validation_macro_f1"] for epoch in history["epochs"]]
     assert [epoch["epoch"] for epoch in history["epochs"]] == [0, 1, 2, 3, 4]
-    assert scores[history["chosen_epoch"]] == max(scores) > scores[0]
+    losses = [epoch["validation_loss"] for epoch in history["epochs"]]
+    assert scores[history["chosen_epoch"]] == max(scores)
+    assert losses[history["chosen_epoch"]] < losses[0]
     assert history["epochs"][0]["loss"] is None
     assert not history["from_scratch"]
     assert history["diverged_at_step"] is None
@@ -256,9 +259,25 @@ def test_divergence_stops_and_the_best_state_so_far_is_used():
 
 
 def test_divergence_before_the_first_evaluation_leaves_the_start():
+    early, _ = tuned(Exploding(at_call=1))
     model, history = tuned(Exploding(at_call=2))
     assert (history["chosen_epoch"], history["diverged_at_step"]) == (0, 1)
-    assert torch.equal(model._tuned.classifier.head.weight, torch.zeros(3, WIDTH))
+    assert same(weights(model), weights(early))
+
+
+def test_the_head_starts_at_the_probe_of_the_frozen_model():
+    _, history = tuned(epochs=1)
+    assert history["epochs"][0]["validation_macro_f1"] > 0.9
+    rows = np.array([[-1.0, 0.0], [-1.2, 0.1], [1.0, 0.0], [1.1, -0.1]], dtype=np.float32)
+    weight, bias = _probe(rows, np.array([0, 0, 2, 2]), n_classes=3)
+    told = rows @ weight.T + bias
+    assert told.argmax(axis=1).tolist() == [0, 0, 2, 2]
+    by_hand = LogisticRegression(C=0.1).fit(rows, [0, 0, 2, 2]).decision_function(rows)
+    np.testing.assert_allclose(told[:, 2] - told[:, 0], by_hand, atol=1e-5)
+    assert (told[:, 1] < told[:, [0, 2]].min(axis=1)).all()
+    weight, bias = _probe(rows, np.zeros(4, dtype=np.int64), n_classes=2)
+    assert (weight == 0).all()
+    assert bias[0] > bias[1]
 
 
 class Exploding(Toy):
