@@ -290,7 +290,7 @@ class GeneformerMini(Geneformer):
     """A small Geneformer V2 that comes with the package, frozen; parameters of :class:`Geneformer`.
 
     Without ``weights``, ``$SCFM_EVAL_WEIGHTS/geneformer-mini`` is taken where it is there, else those of the package.
-    3 blocks of width 96, sentences of 256 tokens, pretrained by ``python -m scfm_eval.pretrain`` on 22,534 human cells
+    3 blocks of width 96, sentences of 256 tokens, pretrained by ``python -m scfm_eval.pretrain`` on 22,533 human cells
     of eleven sources; ``scfm_eval/weights/geneformer-mini/README.md`` is its card.
     """
 

@@ -260,7 +260,7 @@ class ScGPTMini(ScGPT):
     """A small scGPT that comes with the package, frozen; parameters of :class:`ScGPT`.
 
     Without ``weights``, ``$SCFM_EVAL_WEIGHTS/scgpt-mini`` is taken where it is there, else those of the package.
-    3 blocks of width 96, cells of 256 tokens, pretrained by ``python -m scfm_eval.pretrain`` on 22,534 human cells of
+    3 blocks of width 96, cells of 256 tokens, pretrained by ``python -m scfm_eval.pretrain`` on 22,533 human cells of
     eleven sources; ``scfm_eval/weights/scgpt-mini/README.md`` is its card.
     """
 
