@@ -163,7 +163,9 @@ class Training:
         self._autocast = {"dtype": getattr(torch, self.running["precision"])}
         self._autocast["enabled"] = self.running["precision"] != "float32"
         self._scaler = torch.amp.GradScaler(self._device.type, enabled=half)
-        self._optimiser = _optimiser(self.classifier, self.how)
+        self._optimiser = optimiser(
+            self.classifier, learning_rate=self.how.learning_rate, weight_decay=self.how.weight_decay
+        )
         n_classes = self.classifier.head.out_features
         weight = balanced(self.cells.codes, n_classes=n_classes) if self.how.class_weights else np.ones(n_classes)
         self._class_weight = torch.tensor(weight, dtype=torch.float32, device=self._device)
@@ -314,9 +316,10 @@ class Training:
         return True
 
 
-def _optimiser(classifier: nn.Module, how: CompleteFineTuning) -> torch.optim.AdamW:
+def optimiser(network: nn.Module, *, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
+    """Return AdamW over the parameters of a network that require gradients; matrices decay, vectors do not."""
     # norms and biases are vectors; pulling them to zero is no regularisation
-    trained = [p for p in classifier.parameters() if p.requires_grad]
+    trained = [p for p in network.parameters() if p.requires_grad]
     vectors, matrices = [p for p in trained if p.ndim < 2], [p for p in trained if p.ndim >= 2]
-    groups = [{"params": matrices, "weight_decay": how.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=how.learning_rate)
+    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=learning_rate)

@@ -18,7 +18,7 @@ from scfm_eval.models.checkpoint import read_tensors
 from scfm_eval.pretrain.card_text import card_text
 from scfm_eval.pretrain.corpus import Corpus
 from scfm_eval.pretrain.figure import draw_losses
-from scfm_eval.pretrain.loop import Pretraining
+from scfm_eval.pretrain.loop import Pretraining, held_out_score
 from scfm_eval.pretrain.objective import Sizes
 from scfm_eval.pretrain.record import RECORD, identity
 from scfm_eval.pretrain.writing import write_text
@@ -112,11 +112,6 @@ def _loss(corpus: Corpus, *, training: Pretraining) -> dict[str, Any]:
         "still_falling": None if change is None else change < 0 and training.best["judgement"] == len(scores) - 1,
         "held_out": {"all": _mean(by_source), "sources": by_source},
     }
-
-
-def held_out_score(entry: Mapping[str, float]) -> float:
-    """Return what the best judgement is chosen by: the sum of the held-out losses in an entry of the curve."""
-    return sum(value for name, value in entry.items() if name.startswith("held_out_") and name != "held_out_unigram")
 
 
 def _by_source(corpus: Corpus, *, training: Pretraining) -> dict[str, dict[str, Any]]:

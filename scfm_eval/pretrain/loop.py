@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from tqdm import tqdm
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.models.batching import Precision, batches_by_length
 from scfm_eval.models.checkpoint import written_whole
-from scfm_eval.models.training import rate, shuffled_batches
+from scfm_eval.models.training import optimiser, rate, shuffled_batches
 from scfm_eval.pretrain.objective import Batch, Objective
 
 _LARGEST_GRADIENT = 1.0
@@ -135,12 +136,9 @@ class Pretraining:
         self.network = self.objective.network.to(self.device)
         half = {"dtype": getattr(torch, self.precision), "enabled": self.precision != "float32"}
         self._autocast = {"device_type": torch.device(self.device).type, **half}
-        parameters = list(self.network.parameters())
-        groups = [
-            {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": self.how.weight_decay},
-            {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-        ]
-        self._optimiser = torch.optim.AdamW(groups, lr=self.how.learning_rate)
+        self._optimiser = optimiser(
+            self.network, learning_rate=self.how.learning_rate, weight_decay=self.how.weight_decay
+        )
         self.steps_per_epoch = -(-len(self.training) // self.how.batch_size)
         self._drawn: tuple[int, list[NDArray[np.int64]]] = (-1, [])
 
@@ -239,10 +237,10 @@ class Pretraining:
 
     def _judge(self, *, training_loss: float) -> None:
         found = self.judge(self.held_out)
-        score = sum(value for name, value in found.items() if name not in ("unigram", "n_hidden"))
+        held_out = {f"held_out_{name}": value for name, value in found.items() if name != "n_hidden"}
+        score = held_out_score(held_out)
         if not math.isfinite(score):
             raise _no_number(f"the held-out loss after step {self.step} of pretraining")
-        held_out = {f"held_out_{name}": value for name, value in found.items() if name != "n_hidden"}
         self.curve.append({"step": self.step, "training": training_loss, **held_out})
         if not self.best or score < self.best["score"]:
             weights = {name: value.detach().cpu().clone() for name, value in self.network.state_dict().items()}
@@ -280,6 +278,11 @@ class Pretraining:
         self.step, self.seconds, self.curve, self.best = (state[key] for key in ("step", "seconds", "curve", "best"))
         self.network.load_state_dict(state["weights"])
         self._optimiser.load_state_dict(state["optimiser"])
+
+
+def held_out_score(entry: Mapping[str, float]) -> float:
+    """Return what the best judgement is chosen by: the sum of the held-out losses in an entry of the curve."""
+    return sum(value for name, value in entry.items() if name.startswith("held_out_") and name != "held_out_unigram")
 
 
 def _read_state(file: Path) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from scfm_eval.pretrain.objective import Batch, Sizes, hidden_places, kept_genes
 from scfm_eval.pretrain.writing import write_tensors, write_text
 
 _SPECIAL = ("<pad>", "<cls>", "<eoc>")
-_PAD, _CLS, _EOC = range(len(_SPECIAL))
+_PAD, _CLS = 0, 1
 _HIDDEN_VALUE = -1.0
 _MEAN_BIN = N_BINS / 2
 
