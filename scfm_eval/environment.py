@@ -18,13 +18,22 @@ _PACKAGES = (
 )  # fmt: skip
 
 
-def environment(root: Path) -> dict[str, Any]:
-    """Describe the machine and the software; ``root`` is the checkout whose commit is meant."""
+def environment(root: Path, *, workers: int) -> dict[str, Any]:
+    """Describe the machine and the software.
+
+    Parameters
+    ----------
+    root
+        The checkout whose commit is meant.
+    workers
+        Processes that shared the machine: timings of runs with different numbers are not comparable.
+    """
     return {
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "packages": versions(_PACKAGES),
         "machine": machine(),
+        "workers": workers,
         "git": _git(root),
     }
 

@@ -13,7 +13,7 @@ import tempfile
 import tomllib
 import warnings
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain, combinations
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from _pytest.mark.expression import Expression
 
+from scfm_eval.quiet import Quiet
 from scfm_eval.reporting import CLAIM_PROPERTY, COLLECTOR, COMPARISONS_PROPERTY
 
 if TYPE_CHECKING:
@@ -272,12 +273,17 @@ class Run:
 
 
 RUN = pytest.StashKey[Run]()
+QUIET = pytest.StashKey[Quiet]()
+"""Where a worker of a distributed run asks for the machine to itself."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Prepare the run, and let a stop by the scheduler still write the report."""
     config.stash[RUN] = Run(config)
-    if not hasattr(config, "workerinput"):
+    worker = getattr(config, "workerinput", None)
+    if worker is not None and Quiet.possible:
+        config.stash[QUIET] = Quiet(worker["testrunuid"])
+    if worker is None:
         try:
             for name in ("SIGTERM", "SIGHUP"):
                 if hasattr(signal, name):
@@ -463,6 +469,14 @@ def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Generator[None, py
     if call.excinfo is not None and call.excinfo.errisinstance((InvalidInputError, UndecidedError)):
         report.longrepr = f"{call.excinfo.typename}: {call.excinfo.value}"
     return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Let a worker's test begin when no test of another worker is timing something."""
+    quiet = item.config.stash.get(QUIET, None)
+    with quiet.together() if quiet else nullcontext():
+        return (yield)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -90,7 +90,7 @@ class _Collector:
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             command=["pytest", *sys.argv[1:]],
             interrupted=self.interrupted,
-            environment=environment(self.config.rootpath),
+            environment=environment(self.config.rootpath, workers=self.config.getoption("numprocesses", None) or 1),
             results=results,
             verdicts=[self.verdicts[key] for key in sorted(self.verdicts)],
             paired_tests=[PairedTest(**row) for row in paired_tests(results)],

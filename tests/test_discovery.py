@@ -67,7 +67,7 @@ def test_a_dataset_may_be_declared_in_a_file(tmp_path):
 
 
 def test_the_environment_states_versions_and_machine_but_no_host(tmp_path):
-    found = environment(tmp_path)
+    found = environment(tmp_path, workers=2)
     assert {"numpy", "torch", "scanpy", "scib-metrics"} <= set(found["packages"])
     assert found["git"] == {"commit": None, "dirty": None}
     assert set(machine()) == {"kind", "cpu", "cores", "memory_bytes", "gpu"}
