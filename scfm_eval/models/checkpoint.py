@@ -8,22 +8,24 @@ import json
 import os
 import pickle
 import re
+import textwrap
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors import SafetensorError
 
 from scfm_eval.datasets.download import cache_folder
 from scfm_eval.errors import InvalidInputError
+from scfm_eval.models.files import refusing
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _SHOWN = 5
+_SAID = 200  # characters
+_FETCH_AGAIN = "fetch the file again from the pinned release"
 _PACKAGED = Path(__file__).parent.parent / "weights"
 
 
@@ -228,13 +230,9 @@ def read_pickle(path: Path) -> Any:
     InvalidInputError
         The file is absent, cut short, or names something else.
     """
-    try:
+    with refusing(asked=f"the content of {path}", remedy=_FETCH_AGAIN):
         content = path.read_bytes()
         return json.loads(content) if path.suffix == ".json" else _PlainUnpickler(content, path=path).load()
-    except InvalidInputError:
-        raise
-    except Exception as error:  # damaged bytes can raise nearly anything
-        raise _unreadable(path, error) from error
 
 
 def read_dictionary(path: Path) -> dict[str, Any]:
@@ -242,11 +240,46 @@ def read_dictionary(path: Path) -> dict[str, Any]:
     content = read_pickle(path)
     if isinstance(content, Mapping):
         return dict(content)
-    raise InvalidInputError(
-        asked=f"a dictionary in {path}",
-        found=f"a {type(content).__name__}",
-        remedy="fetch the file again from the pinned release",
-    )
+    raise InvalidInputError(asked=f"a dictionary in {path}", found=f"a {type(content).__name__}", remedy=_FETCH_AGAIN)
+
+
+def read_tokens(path: Path) -> dict[str, int]:
+    """Return the token id of each name in a dictionary of ``n`` names: each of 0 to ``n - 1`` once.
+
+    Raises
+    ------
+    InvalidInputError
+        The file cannot be read, or an id is no whole number, outside that range, or of two names.
+    """
+    tokens = read_dictionary(path)
+    strange = [
+        f"{name!r}: {value!r}"
+        for name, value in tokens.items()
+        if not (isinstance(name, str) and is_whole(value) and 0 <= value < len(tokens))
+    ]
+    if strange or len(set(tokens.values())) < len(tokens):
+        raise InvalidInputError(
+            asked=f"a token id from 0 to {len(tokens) - 1} for each name in {path}, none twice",
+            found=textwrap.shorten(few(strange), _SAID) if strange else "ids that several names have",
+            remedy=_FETCH_AGAIN,
+        )
+    return {name: int(value) for name, value in tokens.items()}
+
+
+def require_sizes(said: Mapping[str, Any], names: Iterable[str], *, path: Path) -> None:
+    """Refuse settings from ``path`` in which one of the ``names`` is no whole number of 1 or more."""
+    strange = [f"{name} {said.get(name)!r}" for name in names if not (is_whole(said.get(name)) and said[name] >= 1)]
+    if strange:
+        raise InvalidInputError(
+            asked=f"the sizes of the network in {path}",
+            found=f"no whole number of 1 or more for {textwrap.shorten(', '.join(strange), _SAID)}",
+            remedy="use the file that was published with the checkpoint",
+        )
+
+
+def is_whole(value: Any) -> bool:
+    """Return whether a value is a whole number, be it of numpy; true and false are none."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def choose_files(folder: Path, candidates: Sequence[tuple[str, ...]]) -> tuple[Path, ...]:
@@ -278,14 +311,12 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     import torch
     from safetensors.torch import load_file
 
-    try:
+    with refusing(asked=f"the content of {path}", remedy=_FETCH_AGAIN):
         loaded = (
             load_file(path)
             if path.suffix == ".safetensors"
             else torch.load(path, weights_only=True, map_location="cpu")
         )
-    except Exception as error:  # damaged bytes can raise nearly anything
-        raise _unreadable(path, error) from error
     strange = [] if isinstance(loaded, Mapping) else [type(loaded).__name__]
     strange = strange or [str(name) for name, value in loaded.items() if not isinstance(value, torch.Tensor)]
     if strange:
@@ -293,44 +324,6 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             asked=f"named tensors in {path}", found=f"other content: {few(strange)}", remedy="give a plain state dict"
         )
     return dict(loaded)
-
-
-def _unreadable(path: Path, error: Exception) -> InvalidInputError:
-    said = (str(error).splitlines() or [""])[0]
-    if "weights_only" in said:
-        # torch recommends to load it all the same
-        said = "it holds something else than tensors"
-    return InvalidInputError(
-        asked=f"the content of {path}",
-        found=f"{type(error).__name__}: {said}; nothing of it was executed",
-        remedy="fetch the file again from the pinned release",
-    )
-
-
-@contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """Give a name to write a file under; once that is whole it takes the place of ``path``.
-
-    Raises
-    ------
-    InvalidInputError
-        The file could not be written, for want of disk space say; what was at ``path`` is still there as it was.
-    """
-    unfinished = path.with_name(f"{path.name}.unfinished")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield unfinished
-        os.replace(unfinished, path)
-    except (OSError, RuntimeError, SafetensorError) as error:  # torch says RuntimeError when the disk is full
-        raise InvalidInputError(
-            asked=f"to write {path}",
-            found=(str(error).splitlines() or [type(error).__name__])[0],
-            remedy="free some disk space, or see that the folder can be written to, and give the same command again; "
-            "an earlier version of the file is unharmed",
-        ) from error
-    finally:
-        with suppress(OSError):  # the folder itself may be none
-            unfinished.unlink(missing_ok=True)
 
 
 def renamed(tensors: Mapping[str, Tensor], patterns: Sequence[tuple[str, str]]) -> dict[str, Tensor]:

@@ -99,8 +99,8 @@ class FineTunes:
         Raises
         ------
         InvalidInputError
-            A cell has no gene that the model can read, the mode does not suit the model, or its ``fine_tuning`` is
-            wrong.
+            A cell has no gene that the model can read, the mode does not suit the model, its ``fine_tuning`` is
+            wrong, or the state in ``folder`` is damaged.
         """
         how = completed(how, model=type(self))
         classes, codes = np.unique(np.concatenate([labels, validation_labels]), return_inverse=True)

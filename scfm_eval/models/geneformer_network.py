@@ -18,6 +18,7 @@ from torch import Tensor
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.models import checkpoint
 from scfm_eval.models.batching import padded
+from scfm_eval.models.files import refusing
 
 Pooling = Literal["mean", "cls"]
 
@@ -25,6 +26,9 @@ _TIED = {
     "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
     "cls.predictions.decoder.bias": "cls.predictions.bias",
 }
+_SIZES = (
+    "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_position_embeddings",
+)  # fmt: skip
 _COUNTERS = (r"bert\.embeddings\.position_ids",)
 
 
@@ -177,7 +181,13 @@ def load_bert(folder: Path, *, vocabulary_size: int) -> Loaded:
             found=f"{vocabulary_size} tokens, while config.json says {said.get('vocab_size')}",
             remedy="use the gc30M dictionaries with V1 and the gc104M dictionaries with V2",
         )
-    model = bert(said)
+    # transformers would put a default of its own in place of what is not said
+    remedy = "use the file that was published with the checkpoint"
+    checkpoint.require_sizes(said, _SIZES, path=settings)
+    if "hidden_act" not in said:
+        raise InvalidInputError(asked=f"the activation function in {settings}", found="no hidden_act", remedy=remedy)
+    with refusing(asked=f"a network of the settings in {settings}", remedy=remedy):
+        model = bert(said)
     tensors = checkpoint.read_tensors(weights)
     n_parameters = checkpoint.load_strictly(model, tensors, tied=_TIED, ignored=_COUNTERS)
     share = sum(name in model.state_dict() for name in tensors) / len(tensors)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,15 +47,26 @@ class GeneDictionaries:
 
     @classmethod
     def read(cls, folders: Sequence[Path]) -> GeneDictionaries:
-        """Read the three dictionaries from the first folder that has them; raises ``InvalidInputError``."""
+        """Read the three dictionaries, each from the first folder that has it.
+
+        Raises
+        ------
+        InvalidInputError
+            One is missing, or holds what is no token id, no median above 0, or no name.
+        """
         files = tuple(_first(kind, folders) for kind in DICTIONARIES)
-        token, median, mapping = (checkpoint.read_dictionary(file) for file in files)
-        return cls(token=token, median=median, mapping=mapping, files=files)
+        tokens, medians, mapping = files
+        return cls(
+            token=_enclosed(checkpoint.read_tokens(tokens), path=tokens),
+            median=_checked(medians, what="a number above 0", sound=_is_median),
+            mapping=_checked(mapping, what="a name", sound=lambda value: isinstance(value, str)),
+            files=files,
+        )
 
     @property
     def special(self) -> tuple[int, ...]:
         """Tokens that enclose the genes: ``<cls>`` and ``<eos>`` in V2, none in V1."""
-        return (int(self.token["<cls>"]), int(self.token["<eos>"])) if "<cls>" in self.token else ()
+        return (self.token["<cls>"], self.token["<eos>"]) if "<cls>" in self.token else ()
 
     def columns(self, genes: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Return token and median of each gene; token −1 where the release does not know it."""
@@ -62,6 +74,34 @@ class GeneDictionaries:
         known = [gene if gene in self.median else "" for gene in mapped]
         token = np.array([self.token.get(gene, NOT_A_GENE) for gene in known], dtype=np.int64)
         return token, np.array([self.median.get(gene, 1.0) for gene in known], dtype=np.float64)
+
+
+def _enclosed(token: dict[str, int], *, path: Path) -> dict[str, int]:
+    """Return the tokens, in which ``<cls>`` and ``<eos>`` are either both or both not."""
+    if ("<cls>" in token) == ("<eos>" in token):
+        return token
+    raise InvalidInputError(
+        asked=f"tokens of Geneformer V1 or V2 in {path}",
+        found="one of <cls> and <eos> without the other",
+        remedy="use the dictionary of the release",
+    )
+
+
+def _checked(path: Path, *, what: str, sound: Callable[[Any], bool]) -> dict[str, Any]:
+    said = checkpoint.read_dictionary(path)
+    strange = [f"{name!r}: {value!r}" for name, value in said.items() if not sound(value)]
+    if strange:
+        raise InvalidInputError(
+            asked=f"{what} for each gene in {path}",
+            found=f"{len(strange)} of {len(said)} that are none: {checkpoint.few(strange)}",
+            remedy="use the dictionary of the release",
+        )
+    return said
+
+
+def _is_median(value: Any) -> bool:
+    number = isinstance(value, float | int | np.floating | np.integer) and not isinstance(value, bool)
+    return bool(number and 0 < value < np.inf)
 
 
 def _first(kind: str, folders: Sequence[Path]) -> Path:

@@ -34,10 +34,13 @@ from scfm_eval.models.scgpt_network import (
     load_network,
     network_files,
     redrawn,
+    stated_length,
 )
 from scfm_eval.models.scgpt_tokens import Binning, Sentence, perturbed, read_vocabulary, sentences
 from scfm_eval.models.unfreezing import Encoder
 from scfm_eval.timing import phase
+
+_PUBLISHED_LENGTH = 1200
 
 
 class ScGPT(FineTunes):
@@ -64,7 +67,8 @@ class ScGPT(FineTunes):
         Of that generator, which also samples cells of more than ``max_length`` tokens.
     max_length, batch_size
         Most tokens of a cell, ``<cls>`` counted, and cells of that length in a batch; shorter cells travel in larger
-        batches of as many tokens. ``None`` takes 1,200 (in the small one 256), and what suits the device.
+        batches of as many tokens. ``None`` takes 1,200 (in the small one ``max_seq_len`` of ``args.json``), and what
+        suits the device.
     offline
         Never download.
     """
@@ -77,7 +81,6 @@ class ScGPT(FineTunes):
     licence: ClassVar[str] = "MIT"
     citation: ClassVar[str] = "10.1038/s41592-024-02201-0"
     files: ClassVar[tuple[str, ...]] = ("config.json", "model.safetensors")
-    usual_length: ClassVar[int] = 1200
     vocabulary_url: ClassVar[str] = "https://dataverse.harvard.edu/api/access/datafile/10809431"
     vocabulary_sha256: ClassVar[str] = "ee2b2c90158eedb97c2318e49abaaed0a02c6fdf7e3f7ca6a821906413c4d2a4"
 
@@ -96,9 +99,9 @@ class ScGPT(FineTunes):
         offline: bool = False,
     ) -> None:
         self.device, self.precision, self.batch_size = device, precision, batch_size or usual_batch_size(device)
-        self.pooling, self.max_length = pooling, max_length or self.usual_length
-        self.binning, self.seed = binning, seed
+        self.pooling, self.binning, self.seed = pooling, binning, seed
         folder = self.locate(weights, offline=offline)
+        self.max_length = max_length or self._usual_length(folder)
         with phase("load"):
             vocabulary = self._vocabulary_file(folder, offline=offline)
             self.tokens = read_vocabulary(vocabulary)
@@ -246,6 +249,11 @@ class ScGPT(FineTunes):
         return {"name": cls.name, "repo": cls.repo, "revision": cls.revision, "files": cls.files}
 
     @classmethod
+    def _usual_length(cls, _folder: Path) -> int:
+        # upstream embeds with 1,200 tokens whatever the settings of the pretraining say
+        return _PUBLISHED_LENGTH
+
+    @classmethod
     def _vocabulary_file(cls, folder: Path, *, offline: bool) -> Path:
         beside = folder / "vocab.json"
         if beside.exists() or not cls.vocabulary_url:
@@ -271,8 +279,11 @@ class ScGPTMini(ScGPT):
     pretrained_on: ClassVar[tuple[str, ...]] = ("pbmc3k", "hao_pbmc", "pancreas", "heart", "scib_pancreas", "hpancreas")
     fine_tuning: ClassVar[dict[str, Any]] = {"learning_rate": 1e-3, "epochs": 5}
     untrained: ClassVar[str] = "scgpt-untrained"
-    usual_length = 256
     vocabulary_url = ""
+
+    @classmethod
+    def _usual_length(cls, folder: Path) -> int:
+        return stated_length(folder)
 
     @classmethod
     def _source(cls) -> dict[str, Any]:

@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from scfm_eval.errors import InvalidInputError
 from scfm_eval.models import checkpoint
 from scfm_eval.models.batching import padded
+from scfm_eval.models.files import refusing
 from scfm_eval.models.scgpt_tokens import CLS_VALUE, Sentence
 
 Pooling = Literal["cls", "mean"]
@@ -215,14 +215,16 @@ def read_sizes(path: Path) -> dict[str, int]:
     said = checkpoint.read_dictionary(path)
     said.setdefault("nheads", said.get("nhead"))
     names = {"width": "embsize", "n_heads": "nheads", "d_hid": "d_hid", "n_layers": "nlayers"}
-    absent = [name for name in names.values() if not isinstance(said.get(name), int)]
-    if absent:
-        raise InvalidInputError(
-            asked=f"the sizes of the transformer in {path}",
-            found=f"no number for {', '.join(absent)}",
-            remedy="use the file that was published with the checkpoint",
-        )
+    checkpoint.require_sizes(said, names.values(), path=path)
     return {ours: said[theirs] for ours, theirs in names.items()}
+
+
+def stated_length(folder: Path) -> int:
+    """Return the most tokens of a cell, ``<cls>`` counted, that the settings in a folder state as ``max_seq_len``."""
+    settings = network_files(folder)[1]
+    said = checkpoint.read_dictionary(settings)
+    checkpoint.require_sizes(said, ["max_seq_len"], path=settings)
+    return int(said["max_seq_len"])
 
 
 def network_files(folder: Path) -> tuple[Path, Path]:
@@ -268,7 +270,9 @@ def load_network(folder: Path, *, tokens: Mapping[str, int]) -> Loaded:
         Files are missing, do not fit each other, or hold another architecture.
     """
     weights, settings = network_files(folder)
-    network = build_network(n_tokens=len(tokens), padding=tokens["<pad>"], **read_sizes(settings))
+    remedy = "use the file that was published with the checkpoint"
+    with refusing(asked=f"a network of the settings in {settings}", remedy=remedy):
+        network = build_network(n_tokens=len(tokens), padding=tokens["<pad>"], **read_sizes(settings))
     tensors = checkpoint.renamed(checkpoint.read_tensors(weights), _RENAMED)
     n_parameters = checkpoint.load_strictly(network, tensors, ignored=_UNUSED_HEADS)
     unused = sorted(tensors.keys() - network.state_dict().keys())

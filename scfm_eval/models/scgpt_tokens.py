@@ -135,8 +135,14 @@ def perturbed(cell: Sentence, *, token: NDArray[np.int64], effect: Effect, max_l
 
 
 def read_vocabulary(path: Path) -> dict[str, int]:
-    """Return gene symbol, ``<pad>`` and ``<cls>`` to token id; raises ``InvalidInputError`` without the latter two."""
-    tokens = checkpoint.read_dictionary(path)
+    """Return gene symbol, ``<pad>`` and ``<cls>`` to token id.
+
+    Raises
+    ------
+    InvalidInputError
+        One of the latter two is missing, or the ids are not each of 0 to the number of names less 1.
+    """
+    tokens = checkpoint.read_tokens(path)
     if not {"<pad>", "<cls>"} <= tokens.keys():
         raise InvalidInputError(
             asked=f"a scGPT vocabulary in {path}",

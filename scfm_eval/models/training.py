@@ -17,11 +17,12 @@ from tqdm import tqdm
 
 from scfm_eval.metrics.classification import macro_f1
 from scfm_eval.models.batching import pool_in_batches
-from scfm_eval.models.checkpoint import written_whole
+from scfm_eval.models.files import resumed, written_whole
 from scfm_eval.models.protocols import CompleteFineTuning
 from scfm_eval.models.unfreezing import Encoder
 
-_LARGEST_GRADIENT = 1.0
+LARGEST_GRADIENT = 1.0
+"""Length that the gradient of all parameters together is cut to, in fine-tuning and in pretraining."""
 _SMALLEST_VARIANCE = 1e-8
 _POOL = 8  # batches that are sorted by length together
 _STATE = "training.pt"
@@ -177,6 +178,11 @@ class Training:
 
         With a ``folder``, the state after each epoch is kept there, and a training of the same settings goes on from
         it.
+
+        Raises
+        ------
+        InvalidInputError
+            The state that is kept there is damaged, or cannot be written.
         """
         file = None if folder is None else folder / _STATE
         if file is None or not self._restore(file):
@@ -247,7 +253,7 @@ class Training:
                 return summed
             self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self._scaler.unscale_(self._optimiser)
-        nn.utils.clip_grad_norm_(self.classifier.parameters(), _LARGEST_GRADIENT)
+        nn.utils.clip_grad_norm_(self.classifier.parameters(), LARGEST_GRADIENT)
         self._scaler.step(self._optimiser)
         self._scaler.update()
         return summed
@@ -273,6 +279,8 @@ class Training:
     @torch.no_grad()
     def _load(self, weights: dict[str, Tensor]) -> None:
         for name, value in self.classifier.state().items():
+            if weights[name].shape != value.shape:
+                raise ValueError(f"{name} of shape {tuple(weights[name].shape)}, not {tuple(value.shape)}")
             value.copy_(weights[name])
 
     def _settings(self) -> str:
@@ -299,21 +307,29 @@ class Training:
             torch.save(state, unfinished)
 
     def _restore(self, file: Path) -> bool:
-        """Take up the state in ``file``, if there is one of the same settings."""
+        """Take up the state in ``file``, if there is one of the same settings; raises ``InvalidInputError``."""
         if not file.exists():
             return False
-        state = torch.load(file, map_location="cpu", weights_only=True)
-        if state["settings"] != self._settings():
-            return False
-        self.epoch, self.epochs, self.best = state["epoch"], state["epochs"], state["best"]
+        with resumed(file) as state:
+            same = bool(state["settings"] == self._settings())
+            if same:
+                self._take_up(state)
+        return same
+
+    def _take_up(self, state: dict[str, Any]) -> None:
+        self.epoch, self.epochs, self.best = int(state["epoch"]), state["epochs"], state["best"]
+        if not {"epoch", "score", "loss"} <= self.best.keys() or not all(
+            "validation_macro_f1" in e for e in self.epochs
+        ):
+            raise ValueError("epochs without scores")
         self.diverged_at_step = state["diverged_at_step"]
-        self._load(state["weights"])
+        for weights in (self.best["weights"], state["weights"]):
+            self._load(weights)
         self._optimiser.load_state_dict(state["optimiser"])
         self._scaler.load_state_dict(state["scaler"])
         torch.set_rng_state(state["random"])
         if state["random_gpu"] is not None:
             torch.cuda.set_rng_state(state["random_gpu"], self._device)
-        return True
 
 
 def optimiser(network: nn.Module, *, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:

@@ -1,6 +1,8 @@
 """``python -m scfm_eval.pretrain``: pretrain a small foundation model from an ``.h5ad`` of raw counts.
 
-Give the same command again to go on with an interrupted run. Once it is over, the same command writes the model anew.
+Give the same command again to go on with an interrupted run; on one kind of machine and with one number of threads
+(OMP_NUM_THREADS) the result is that of a run without the interruption. Once it is over, the same command writes the
+model anew.
 """
 
 from __future__ import annotations
@@ -17,8 +19,8 @@ from scfm_eval.errors import InvalidInputError
 from scfm_eval.pretrain.card import write_card
 from scfm_eval.pretrain.corpus import Corpus, read_corpus
 from scfm_eval.pretrain.geneformer import MaskedRanks
-from scfm_eval.pretrain.loop import How, Pretraining
-from scfm_eval.pretrain.objective import Objective, Sizes
+from scfm_eval.pretrain.loop import UNSET, How, Pretraining
+from scfm_eval.pretrain.objective import Objective, Sizes, refuse_too_large
 from scfm_eval.pretrain.precision import fastest_precision
 from scfm_eval.pretrain.record import begin, identity
 from scfm_eval.pretrain.scgpt import MaskedValues
@@ -31,19 +33,6 @@ _SIZES = (
     ("hidden", 192, "width inside a block's feed-forward part"),
     ("length", 256, "most tokens of a cell; longer cells are cut (geneformer) or sampled (scgpt)"),
 )
-_HOW = {
-    "epochs": "most passes over the training cells",
-    "batch_size": "cells in a batch",
-    "learning_rate": "highest learning rate of AdamW; it decays linearly to 0",
-    "warmup": "share of the steps that lead up to the highest rate",
-    "weight_decay": "decay of matrices; vectors do not decay",
-    "fewest": "smallest share of the cells' genes that a batch reads in training, so that panels are read well too; "
-    "1 reads all",
-    "patience": "judgements without a lower held-out loss after which training stops",
-    "every": "steps between two judgements, after each of which a checkpoint is written",
-    "seed": "decides first weights, held-out cells, order of cells, what is hidden, and dropout",
-}
-_UNSET = {"every": "once an epoch"}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -79,14 +68,15 @@ def pretrain(asked: argparse.Namespace) -> None:
     corpus = read_corpus(asked.corpus)
     training = _training(asked, corpus=corpus, how=how, sizes=sizes)
     out: Path = asked.out or Path(f"{asked.layout}-pretrained")
-    begin(out, run=identity(corpus, objective=training.objective, sizes=sizes))
+    begin(out, run=training.of)
     training.run(out)
-    training.objective.write(out)
-    write_card(out, corpus=corpus, training=training, sizes=sizes, licence=asked.licence)
+    files = training.objective.write(out)
+    write_card(out, corpus=corpus, training=training, files=files, licence=asked.licence, remarks=asked.remark)
     print((out / "README.md").read_text(encoding="utf-8"))
 
 
 def _training(asked: argparse.Namespace, *, corpus: Corpus, how: How, sizes: Sizes) -> Pretraining:
+    refuse_too_large(sizes, n_genes=len(corpus.genes))
     held_out = corpus.held_out(share=asked.held_out, seed=asked.seed)
     objective: Objective = _LAYOUTS[asked.layout](corpus, training=~held_out, sizes=sizes, seed=asked.seed)
     return Pretraining(
@@ -96,6 +86,7 @@ def _training(asked: argparse.Namespace, *, corpus: Corpus, how: How, sizes: Siz
         how=how,
         device=asked.device,
         precision=asked.precision or fastest_precision(asked.device),
+        of=identity(corpus, objective=objective, sizes=sizes),
     )
 
 
@@ -108,17 +99,21 @@ def _parser() -> argparse.ArgumentParser:
         "--corpus",
         required=True,
         type=Path,
-        help=".h5ad: raw counts in X, Ensembl ids as var_names; var['symbol'] and obs['source'] are read if there",
+        help=".h5ad: raw counts in X, Ensembl gene ids (of any species) as var_names; var['symbol'] and obs['source'] "
+        "are read if there",
     )
     parser.add_argument("--out", type=Path, help="folder of run and model (default: LAYOUT-pretrained)")
     parser.add_argument(
         "--licence", default="BSD-3-Clause", help="of the weights, for the card (default: BSD-3-Clause)"
     )
+    parser.add_argument(
+        "--remark", action="append", default=[], help="sentence for the limits in the card; may be given several times"
+    )
     _add(parser, "held_out", float, 0.05, "share of the cells of each obs['source'] to judge by, not to learn from")
     for name, default, meaning in _SIZES:
         _add(parser, name, int, default, meaning)
     for entry in fields(How):
-        _add(parser, entry.name, float if entry.type == "float" else int, entry.default, _HOW[entry.name])
+        _add(parser, entry.name, float if entry.type == "float" else int, entry.default, entry.metadata["meaning"])
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
     parser.add_argument(
         "--precision",
@@ -129,7 +124,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add(parser: argparse.ArgumentParser, name: str, kind: type, default: object, meaning: str) -> None:
-    said = _UNSET.get(name, default)
+    said = UNSET if default is None else default
     parser.add_argument(f"--{name.replace('_', '-')}", type=kind, default=default, help=f"{meaning} (default: {said})")
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -13,22 +14,27 @@ import numpy as np
 import torch
 from torch import nn
 
-from scfm_eval.environment import machine
 from scfm_eval.models.checkpoint import read_tensors
 from scfm_eval.pretrain.card_text import card_text
 from scfm_eval.pretrain.corpus import Corpus
 from scfm_eval.pretrain.figure import draw_losses
 from scfm_eval.pretrain.loop import Pretraining, held_out_score
-from scfm_eval.pretrain.objective import Sizes
-from scfm_eval.pretrain.record import RECORD, identity
-from scfm_eval.pretrain.writing import write_text
+from scfm_eval.pretrain.record import RECORD
+from scfm_eval.pretrain.writing import WEIGHTS, write_text
 
-WEIGHTS = "model.safetensors"
-_NOT_FILES_OF_THE_MODEL = ("README.md", "loss.png", "pretraining.pt", RECORD)
+_HUMAN = re.compile(r"ENSG\d+")
 _NO_LOSSES = ("unigram", "n_hidden")
 
 
-def write_card(folder: Path, *, corpus: Corpus, training: Pretraining, sizes: Sizes, licence: str) -> None:
+def write_card(
+    folder: Path,
+    *,
+    corpus: Corpus,
+    training: Pretraining,
+    files: Sequence[str],
+    licence: str,
+    remarks: Sequence[str] = (),
+) -> None:
     """Write ``README.md``, ``pretraining.json`` and ``loss.png`` into the folder of a written model.
 
     Held-out cells of each source are judged once more, as trained and with weights rounded to float16.
@@ -37,34 +43,34 @@ def write_card(folder: Path, *, corpus: Corpus, training: Pretraining, sizes: Si
     ----------
     folder
         Holds the model's files.
-    corpus, training, sizes
-        What it learned from, how, and of which size; the training is over.
-    licence
-        Of the weights.
+    corpus, training
+        What it learned from, and how; the training is over.
+    files
+        Names of the model's files.
+    licence, remarks
+        Of the weights, and sentences for the limits in the card.
 
     Raises
     ------
     InvalidInputError
         A file cannot be written.
     """
-    facts = facts_of(folder, corpus=corpus, training=training, sizes=sizes, licence=licence)
+    facts = facts_of(folder, corpus=corpus, training=training, files=files)
+    facts = {"name": folder.resolve().name, "licence": licence, **facts, "remarks": list(remarks)}
     write_text(folder / RECORD, json.dumps(facts, indent=1))
     draw_losses(folder / "loss.png", curve=facts["loss"]["curve"], best=facts["loss"]["best"])
     write_text(folder / "README.md", card_text(facts))
 
 
-def facts_of(folder: Path, *, corpus: Corpus, training: Pretraining, sizes: Sizes, licence: str) -> dict[str, Any]:
-    """Return the numbers of a pretrained model, in plain containers; see :func:`write_card`."""
+def facts_of(folder: Path, *, corpus: Corpus, training: Pretraining, files: Sequence[str]) -> dict[str, Any]:
+    """Return what was measured of a pretrained model, in plain containers; see :func:`write_card`."""
     on_disk = sum(tensor.numel() for tensor in read_tensors(folder / WEIGHTS).values())
     trained = sum(parameter.numel() for parameter in training.network.parameters())
-    files = sorted(path for path in folder.iterdir() if path.is_file() and path.name not in _NOT_FILES_OF_THE_MODEL)
     return {
-        "name": folder.resolve().name,
-        "licence": licence,
-        **identity(corpus, objective=training.objective, sizes=sizes),
+        **training.of,
         "n_parameters": on_disk,
         "n_parameters_for_training_only": trained - on_disk,
-        "files": {path.name: path.stat().st_size for path in files},
+        "files": {name: (folder / name).stat().st_size for name in sorted(files)},
         "settings": asdict(training.how),
         "precision": training.precision,
         "data": _data(corpus, training=training),
@@ -82,17 +88,14 @@ def _data(corpus: Corpus, *, training: Pretraining) -> dict[str, Any]:
     return {
         "n_cells": len(corpus.source),
         "n_genes": len(corpus.genes),
-        "human": all(gene.startswith("ENSG") for gene in corpus.genes),
+        "human": all(_HUMAN.fullmatch(gene) for gene in corpus.genes),
         "sources": sources,
     }
 
 
 def _compute(training: Pretraining) -> dict[str, Any]:
     return {
-        "machine": machine(),
-        "device": training.device,
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
+        "places": training.places,
         "seconds": round(training.seconds, 1),
         "steps": training.step,
         "most_steps": training.n_steps,
@@ -103,7 +106,7 @@ def _compute(training: Pretraining) -> dict[str, Any]:
 def _loss(corpus: Corpus, *, training: Pretraining) -> dict[str, Any]:
     by_source = _by_source(corpus, training=training)
     scores = [held_out_score(entry) for entry in training.curve]
-    change = 100 * (scores[-1] / scores[-2] - 1) if len(scores) > 1 else None
+    change = 100 * (scores[-1] / scores[-2] - 1) if len(scores) > 1 and scores[-2] else None
     return {
         "name": training.objective.loss_name,
         "curve": training.curve,

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
-_SETTINGS = {
-    "epochs": "most passes over the training cells",
-    "batch_size": "cells in a batch",
-    "learning_rate": "highest learning rate (AdamW, linear warm-up and decay)",
-    "warmup": "share of the steps that lead up to it",
-    "weight_decay": "decay of matrices",
-    "fewest": "smallest share of a cell's genes that is read in training",
-    "patience": "judgements without a lower held-out loss before it stops",
-    "every": "steps between judgements (None: once an epoch)",
-    "seed": "seed",
-}
+from scfm_eval.pretrain.loop import UNSET, How
+
+_MEANING = {entry.name: entry.metadata["meaning"] for entry in fields(How)}
 
 
 def card_text(facts: Mapping[str, Any]) -> str:
@@ -55,7 +48,8 @@ def _data(facts: Mapping[str, Any]) -> list[str]:
 
 
 def _settings(facts: Mapping[str, Any]) -> list[str]:
-    rows = ((f"`{name}`", str(value), _SETTINGS[name]) for name, value in facts["settings"].items())
+    said = ((name, UNSET if value is None else str(value)) for name, value in facts["settings"].items())
+    rows = ((f"`{name}`", value, _MEANING[name]) for name, value in said)
     hidden = ("`hidden_share`", str(facts["hidden_share"]), "chance of a gene to be hidden")
     precision = ("`precision`", facts["precision"], "type of matrix products in training")
     return ["## Settings", "", *_table(("setting", "value", "meaning"), (*rows, hidden, precision))]
@@ -63,14 +57,17 @@ def _settings(facts: Mapping[str, Any]) -> list[str]:
 
 def _compute(facts: Mapping[str, Any]) -> list[str]:
     compute = facts["compute"]
+    places = [
+        f"`{place['machine']}` ({_count(place['cores'], 'core')}, of which {place['threads']} used, "
+        f"device `{place['device']}`, torch {place['torch']})"
+        for place in compute["places"]
+    ]
     return [
         "## Compute",
         "",
         f"{compute['seconds']:,.0f} s of training and judging for {compute['steps']:,} of at most "
-        f"{compute['most_steps']:,} steps ({compute['epochs']:.3g} epochs), in {facts['precision']} on "
-        f"`{compute['device']}`.",
-        f"The machine that finished it: `{compute['machine']['kind']}`, {compute['machine']['cores']} cores, of which "
-        f"this process used {compute['threads']}; torch {compute['torch']}.",
+        f"{compute['most_steps']:,} steps ({compute['epochs']:.3g} epochs), in {facts['precision']}.",
+        f"It ran on {', then on '.join(places)}.",
     ]
 
 
@@ -106,7 +103,7 @@ def _ending(loss: Mapping[str, Any]) -> str:
     step = loss["curve"][loss["best"]]["step"]
     return (
         f"The held-out loss was no longer falling when training ended: {moved}, and the lowest was "
-        f"{n - 1 - loss['best']} judgements earlier, at step {step:,.0f}."
+        f"{_count(n - 1 - loss['best'], 'judgement')} earlier, at step {step:,.0f}."
     )
 
 
@@ -121,12 +118,13 @@ def _held_out(facts: Mapping[str, Any]) -> list[str]:
         "## Held-out cells by source",
         "",
         "The unigram model knows how the genes are distributed in the training cells and nothing of the cell. "
-        "`as on disk` is with weights rounded to float16, `lower by` says how far this is below the unigram model. "
+        "`as on disk` is with weights rounded to float16, `lower by` says how far this is below the unigram model "
+        "(with a minus: above). "
         "Other genes are hidden here than in the curve.",
         "",
         *_table((*columns, *extra), (*rows, _judged("**all**", every, first=first, others=others))),
         "",
-        f"On all held-out cells the loss is {_lower(every, first):.1f} % lower than that of the unigram model. "
+        f"On all held-out cells the loss is {_compared(_lower(every, first))}. "
         f"Rounding to float16 changed it from {every['trained'][first]:.6g} to {every['float16'][first]:.6g}.",
     ]
 
@@ -139,31 +137,53 @@ def _judged(name: str, one: Mapping[str, Any], *, first: str, others: Sequence[s
         f"{one['n_hidden']:,}",
         f"{one['unigram']:.4g}",
         *(f"{one[kind][first]:.4g}" for kind in kinds),
-        f"{_lower(one, first):.1f} %",
+        _percent(_lower(one, first)),
         *(f"{one[kind][part]:.4g}" for part in others for kind in kinds),
     )
 
 
-def _lower(one: Mapping[str, Any], part: str) -> float:
-    return float(100 * (1 - one["float16"][part] / one["unigram"]))
+def _lower(one: Mapping[str, Any], part: str) -> float | None:
+    """Return by how many percent a loss is below the unigram model's; ``None`` where that is 0."""
+    return 100 * (1 - one["float16"][part] / one["unigram"]) if one["unigram"] else None
+
+
+def _percent(value: float | None) -> str:
+    return "—" if value is None else f"{value:.1f} %"
+
+
+def _compared(lower: float | None) -> str:
+    if lower is None:
+        return "no share of that of the unigram model, which makes no error"
+    return f"{_percent(abs(lower))} {'higher' if lower < 0 else 'lower'} than that of the unigram model"
 
 
 def _limits(facts: Mapping[str, Any]) -> list[str]:
     data, fewest = facts["data"], facts["settings"]["fewest"]
+    learned_from = sum(n["training"] for n in data["sources"].values())
     read = "all genes" if fewest == 1 else f"a random share of the genes, from {100 * fewest:.3g} % to all,"
     return [
         "## Limits",
         "",
-        f"- A small network, trained on {data['n_cells']:,} cells: it stands for its layout, not for the published "
-        "model.",
+        f"- A small network, trained on {_count(learned_from, 'cell')}: it stands for its layout, not for the "
+        "published model.",
         f"- {'Human genes only' if data['human'] else 'Genes of the corpus only'}, of "
-        f"{len(data['sources'])} sources: {', '.join(data['sources'])}. Other tissues and assays are foreign to it.",
+        f"{_count(len(data['sources']), 'source')}: {', '.join(map(_line, data['sources']))}. Other tissues and assays "
+        "are foreign to it.",
         f"- Cells are read as short sentences of at most {facts['sizes']['length']} tokens.",
         f"- Of each cell {read} was read in training.",
+        *(f"- {_line(remark)}" for remark in facts["remarks"]),
         "- Made to have a model that this benchmark can run at once; not for use beyond this benchmark.",
     ]
 
 
+def _count(n: int, what: str) -> str:
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
+
+
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     lines = [columns, ["---"] * len(columns), *rows]
-    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
+    return ["| " + " | ".join(_line(cell).replace("|", "\\|") for cell in line) + " |" for line in lines]

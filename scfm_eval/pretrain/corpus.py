@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from scfm_eval.datasets.dataset import read_h5ad
 from scfm_eval.datasets.genes import looks_ensembl, to_symbol, without_version
 from scfm_eval.errors import InvalidInputError
 
+_SPECIAL = re.compile("<.*>")
 _ONE_SOURCE = "corpus"
+_FEWEST_GENES = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +33,7 @@ class Corpus:
     counts
         Raw counts ``(n_cells, n_genes)``.
     genes, symbols
-        Ensembl id and symbol of each gene; a gene without a symbol keeps its id.
+        Ensembl id and symbol of each gene, no symbol twice; a gene without one of its own keeps its id.
     source
         Where each cell comes from ``(n_cells,)``.
     """
@@ -79,21 +82,20 @@ def read_corpus(path: Path) -> Corpus:
     Raises
     ------
     InvalidInputError
-        The file is not there, ``X`` is not raw counts, genes are not unique Ensembl ids, or a cell has no source.
+        The file is not there, ``X`` is not raw counts, genes are not two or more unique Ensembl ids (of whatever
+        species), or a cell has no source.
     """
+    if path.is_dir():
+        raise InvalidInputError(asked=f"the corpus {path}", found="a folder", remedy="give an .h5ad file")
     adata = read_h5ad(path)
-    try:
-        counts = counts_in(adata, what=f"the corpus {path.name}")
-    except InvalidInputError as error:
-        raise InvalidInputError(
-            asked=error.asked, found=error.found, remedy="write the file anew with raw counts in X"
-        ) from error
+    counts = _counts(adata, name=path.name)
     strange = [str(gene) for gene in adata.var_names if looks_ensembl([str(gene)]) < 1]
     if strange:
         raise InvalidInputError(
             asked=f"Ensembl gene ids as var_names of {path.name}",
             found=f"{len(strange)} of {adata.n_vars} names that are none: {some(strange)}",
-            remedy="set adata.var_names to Ensembl ids (ENSG…) and drop genes without one",
+            remedy="set adata.var_names to Ensembl gene ids (ENSG…, or ENSMUSG… and those of other species), and drop "
+            "genes without one",
         )
     genes = tuple(without_version(str(gene)) for gene in adata.var_names)
     if len(set(genes)) < len(genes):
@@ -101,6 +103,10 @@ def read_corpus(path: Path) -> Corpus:
             asked=f"one column for each gene of {path.name}",
             found=f"{len(genes) - len(set(genes))} Ensembl ids twice once their versions are taken off",
             remedy="sum the columns of one gene",
+        )
+    if len(genes) < _FEWEST_GENES:
+        raise InvalidInputError(
+            asked=f"a gene of {path.name} to be told from the others", found="a single gene", remedy="give more genes"
         )
     with path.open("rb") as stream:
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -112,6 +118,22 @@ def read_corpus(path: Path) -> Corpus:
         symbols=_unique_symbols(_stated_symbols(adata, genes=genes), genes=genes),
         source=_sources(adata, name=path.name),
     )
+
+
+def _counts(adata: AnnData, *, name: str) -> sp.csr_matrix:
+    if adata.X is None:
+        raise InvalidInputError(
+            asked=f"the corpus {name} with raw integer counts",
+            found="no X",
+            remedy="write the file anew with the counts in X",
+        )
+    try:
+        return counts_in(adata, what=f"the corpus {name}")
+    except InvalidInputError as error:
+        # there is no option to choose another matrix here
+        where, chosen, _ = error.remedy.partition(": choose with counts=")
+        remedy = f"{where}: write the file anew with these in X" if chosen else error.remedy
+        raise InvalidInputError(asked=error.asked, found=error.found, remedy=remedy) from error
 
 
 def _stated_symbols(adata: AnnData, *, genes: tuple[str, ...]) -> list[str | None]:
@@ -134,10 +156,14 @@ def _sources(adata: AnnData, *, name: str) -> NDArray[np.str_]:
 
 
 def _unique_symbols(stated: list[str | None], *, genes: tuple[str, ...]) -> tuple[str, ...]:
-    """Return a name for each gene, no name twice: the first gene keeps a symbol that several have."""
+    """Return a name for each gene, no name twice: the first gene keeps a symbol that several have.
+
+    A gene keeps its id in place of a symbol that is the id of a gene, or that is written like a special token.
+    """
     named: list[str] = []
-    seen: set[str] = set()
+    taken = set(genes)
     for symbol, gene in zip(stated, genes, strict=True):
-        named.append(symbol if symbol and symbol not in seen else gene)
-        seen.add(named[-1])
+        own = symbol if symbol and symbol not in taken and not _SPECIAL.fullmatch(symbol) else gene
+        named.append(own)
+        taken.add(own)
     return tuple(named)

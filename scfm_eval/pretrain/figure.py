@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from scfm_eval.models.checkpoint import written_whole
+from scfm_eval.models.files import written_whole
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#555555")
 

@@ -22,7 +22,7 @@ from scfm_eval.models.geneformer_network import bert, hidden_layers
 from scfm_eval.models.geneformer_tokens import rank_genes
 from scfm_eval.pretrain.corpus import Corpus
 from scfm_eval.pretrain.objective import Batch, Sizes, hidden_places, kept_genes
-from scfm_eval.pretrain.writing import write_tensors, write_text
+from scfm_eval.pretrain.writing import WEIGHTS, write_tensors, write_text
 
 _SPECIAL = ("<pad>", "<mask>", "<cls>", "<eos>")
 _PAD, _MASK, _CLS, _EOS = range(len(_SPECIAL))
@@ -107,21 +107,26 @@ class MaskedRanks:
         """Return the cross-entropy of gene frequencies; see :class:`~scfm_eval.pretrain.objective.Objective`."""
         return -self._log_frequency[batch.answers]  # type: ignore[no-any-return]
 
-    def write(self, folder: Path) -> None:
-        """Write ``config.json``, ``model.safetensors`` and the three dictionaries as JSON; tied tensors once."""
+    def write(self, folder: Path) -> tuple[str, ...]:
+        """Write ``config.json``, ``model.safetensors`` and the three dictionaries as JSON, and return these names.
+
+        Tied tensors are written once.
+        """
         tensors = self.network.state_dict()
         tied = [name for name in tensors if name.startswith("cls.predictions.decoder.")]
-        write_tensors(folder / "model.safetensors", {name: tensors[name] for name in tensors.keys() - set(tied)})
+        write_tensors(folder / WEIGHTS, {name: tensors[name] for name in tensors.keys() - set(tied)})
         tokens = dict(zip((*_SPECIAL, *self.genes), range(self.settings["vocab_size"]), strict=True))
         # in full: a rounded median would put genes of a cell in another order than the one that was learned
         medians = {gene: float(value) for gene, value in zip(self.genes, self.medians, strict=True)}
-        for stem, content in (
-            ("config", self.settings),
-            ("token_dictionary", tokens),
-            ("gene_median_dictionary", medians),
-            ("ensembl_mapping_dict", {gene: gene for gene in self.genes}),
-        ):
-            write_text(folder / f"{stem}.json", json.dumps(content))
+        contents = {
+            "config.json": self.settings,
+            "token_dictionary.json": tokens,
+            "gene_median_dictionary.json": medians,
+            "ensembl_mapping_dict.json": {gene: gene for gene in self.genes},
+        }
+        for name, content in contents.items():
+            write_text(folder / name, json.dumps(content))
+        return (WEIGHTS, *contents)
 
     def _sentence(self, cell: int, *, rng: np.random.Generator | None = None, share: float = 1.0) -> NDArray[np.int64]:
         ranked = self._ranked[cell]

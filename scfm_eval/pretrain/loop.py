@@ -17,39 +17,29 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
+from scfm_eval.environment import machine
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.models.batching import Precision, batches_by_length
-from scfm_eval.models.checkpoint import written_whole
-from scfm_eval.models.training import optimiser, rate, shuffled_batches
+from scfm_eval.models.files import resumed, written_whole
+from scfm_eval.models.training import LARGEST_GRADIENT, optimiser, rate, shuffled_batches
 from scfm_eval.pretrain.objective import Batch, Objective
 
-_LARGEST_GRADIENT = 1.0
 _JUDGED_TOGETHER = 1 << 15  # genes
 _JUDGED_WITH = 1  # seeds the places that are hidden in held-out cells: the same ones each time
-_STATE_KEYS = ("settings", "step", "seconds", "curve", "best", "weights", "optimiser")
+_SEEDS = 1 << 63  # what torch takes
+UNSET = "once an epoch"
+"""What a setting of ``None`` means: there is one, ``every``."""
 STATE = "pretraining.pt"
 """File in the folder of a run that an interrupted run goes on from."""
 
 
+def _setting(default: Any, meaning: str) -> Any:
+    return field(default=default, metadata={"meaning": meaning})
+
+
 @dataclass(frozen=True)
 class How:
-    """How a model is pretrained: AdamW, linear warm-up and decay.
-
-    Parameters
-    ----------
-    epochs, batch_size
-        Most passes over the training cells, and cells in a batch.
-    learning_rate, warmup, weight_decay
-        Highest rate, share of the steps that lead up to it, and decay of matrices.
-    fewest
-        Smallest share of the cells' genes that a batch reads in training, so that panels are read well too; 1 reads
-        all.
-    patience
-        Judgements without a lower held-out loss after which training stops.
-    every
-        Steps between two judgements, after which a checkpoint is written; ``None`` is once an epoch.
-    seed
-        Of the order of cells, of what is hidden, and of dropout.
+    """How a model is pretrained; what each setting means stands beside it, for ``--help`` and for the card too.
 
     Raises
     ------
@@ -57,15 +47,21 @@ class How:
         A setting is outside its range.
     """
 
-    epochs: int = 20
-    batch_size: int = 32
-    learning_rate: float = 1e-3
-    warmup: float = 0.05
-    weight_decay: float = 0.01
-    fewest: float = 0.1
-    patience: int = 3
-    every: int | None = None
-    seed: int = 0
+    epochs: int = _setting(20, "most passes over the training cells")
+    batch_size: int = _setting(32, "cells in a batch")
+    learning_rate: float = _setting(1e-3, "highest learning rate of AdamW; it decays linearly to 0")
+    warmup: float = _setting(0.05, "share of the steps that lead up to the highest rate")
+    weight_decay: float = _setting(0.01, "decay of matrices; vectors do not decay")
+    fewest: float = _setting(
+        0.1,
+        "smallest share of the cells' genes that a batch reads in training, so that panels are read well too; "
+        "1 reads all",
+    )
+    patience: int = _setting(3, "judgements without a lower held-out loss after which training stops")
+    every: int | None = _setting(None, "steps between two judgements, after each of which a checkpoint is written")
+    seed: int = _setting(
+        0, "decides first weights, held-out cells, order of cells, what is hidden, and dropout; below 2**63"
+    )
 
     def __post_init__(self) -> None:
         sound = {
@@ -77,14 +73,15 @@ class How:
             "fewest": 0 < self.fewest <= 1,
             "patience": self.patience >= 1,
             "every": self.every is None or self.every >= 1,
-            "seed": self.seed >= 0,
+            "seed": 0 <= self.seed < _SEEDS,
         }
         faults = [f"--{name.replace('_', '-')} {getattr(self, name)}" for name, good in sound.items() if not good]
         if faults:
             raise InvalidInputError(
                 asked=f"pretraining with {', '.join(faults)}",
                 found="settings outside their range",
-                remedy="give counts and rates above 0, a seed of 0 or more, --warmup in [0, 1], --fewest in (0, 1]",
+                remedy="give counts and rates above 0, a seed of 0 or more and below 2**63, --warmup in [0, 1], "
+                "--fewest in (0, 1]",
             )
 
 
@@ -102,6 +99,11 @@ class Pretraining:
         Settings.
     device, precision
         Where it runs, and the type of matrix products.
+    of
+        What is learned from which cells, from :func:`~scfm_eval.pretrain.record.identity`: no run goes on from the
+        checkpoint of another.
+    places
+        Machines that steps were taken on, with device, number of threads and version of torch, in their order.
     step, seconds
         Steps taken, and the time that they and the judgements took, also of earlier parts of the run.
     curve
@@ -121,6 +123,8 @@ class Pretraining:
     how: How
     device: str = "cpu"
     precision: Precision = "float32"
+    of: Mapping[str, Any] = field(default_factory=dict)
+    places: list[dict[str, Any]] = field(default_factory=list)
     step: int = 0
     seconds: float = 0.0
     curve: list[dict[str, float]] = field(default_factory=list)
@@ -158,9 +162,11 @@ class Pretraining:
         Raises
         ------
         InvalidInputError
-            The checkpoint cannot be read or written, is of a run with other settings, or the loss was no number.
+            The checkpoint cannot be read or written, is of another run or of other settings, or the loss was no number.
         """
         self._restore(folder / STATE)
+        if not self._is_over():
+            self._note_place()
         every = self.how.every or self.steps_per_epoch
         bar = tqdm(desc=f"{self.objective.layout} pretraining", total=self.n_steps, initial=self.step, disable=None)
         with bar, torch.random.fork_rng(devices=[]):
@@ -194,6 +200,18 @@ class Pretraining:
                 total[name] = total.get(name, 0.0) + n * loss
             total["n_hidden"] = total.get("n_hidden", 0) + n
         return {name: value if name == "n_hidden" else value / total["n_hidden"] for name, value in total.items()}
+
+    def _note_place(self) -> None:
+        here = machine()
+        place = {
+            "machine": here["kind"],
+            "cores": here["cores"],
+            "device": self.device,
+            "threads": torch.get_num_threads(),
+            "torch": str(torch.__version__),
+        }
+        if place not in self.places:
+            self.places.append(place)
 
     def _is_over(self) -> bool:
         stale = len(self.curve) - 1 - self.best["judgement"] if self.best else 0
@@ -229,9 +247,9 @@ class Pretraining:
             losses = self.objective.losses(batch)
         loss = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(loss):
-            raise _no_number(f"step {self.step} of pretraining")
+            raise self._no_number(f"step {self.step} of pretraining")
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.network.parameters(), _LARGEST_GRADIENT)
+        nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
         self._optimiser.step()
         return float(next(iter(losses.values())).detach())
 
@@ -240,7 +258,7 @@ class Pretraining:
         held_out = {f"held_out_{name}": value for name, value in found.items() if name != "n_hidden"}
         score = held_out_score(held_out)
         if not math.isfinite(score):
-            raise _no_number(f"the held-out loss after step {self.step} of pretraining")
+            raise self._no_number(f"the held-out loss after step {self.step} of pretraining")
         self.curve.append({"step": self.step, "training": training_loss, **held_out})
         if not self.best or score < self.best["score"]:
             weights = {name: value.detach().cpu().clone() for name, value in self.network.state_dict().items()}
@@ -254,7 +272,9 @@ class Pretraining:
 
     def _save(self, file: Path) -> None:
         state = {
+            "of": dict(self.of),
             "settings": self._settings(),
+            "places": self.places,
             "step": self.step,
             "seconds": self.seconds,
             "curve": self.curve,
@@ -268,38 +288,43 @@ class Pretraining:
     def _restore(self, file: Path) -> None:
         if not file.exists():
             return
-        state = _read_state(file)
-        if state["settings"] != self._settings():
-            raise InvalidInputError(
-                asked=f"a run with these settings in {file.parent}",
-                found="the checkpoint of a run with other settings, cells or sizes",
-                remedy=f"give another --out, the settings of that run, or delete {file.name}",
-            )
-        self.step, self.seconds, self.curve, self.best = (state[key] for key in ("step", "seconds", "curve", "best"))
-        self.network.load_state_dict(state["weights"])
+        with resumed(file) as state:
+            others = [name for name, value in self.of.items() if state["of"][name] != value]
+            if others:
+                found = "; ".join(f"{name} {state['of'][name]}" for name in others)
+                raise self._of_another(file, what=" and ".join(others).replace("_", " "), found=f"a run with {found}")
+            if state["settings"] != self._settings():
+                raise self._of_another(file, what="settings", found="a run with other settings or cells")
+            self._take_up(state)
+
+    def _take_up(self, state: Mapping[str, Any]) -> None:
+        curve, best = state["curve"], state["best"]
+        if any(entry.keys() != curve[-1].keys() for entry in curve) or curve[-1]["step"] != state["step"]:
+            raise ValueError("judgements that do not fit each other or the step")
+        if held_out_score(curve[best["judgement"]]) != best["score"]:
+            raise ValueError("a best judgement that is not in the curve")
+        for weights in (best["weights"], state["weights"]):
+            self.network.load_state_dict(weights)
         self._optimiser.load_state_dict(state["optimiser"])
+        self.step, self.curve, self.best = int(state["step"]), curve, best
+        self.seconds, self.places = float(state["seconds"]), [dict(place) for place in state["places"]]
+
+    def _of_another(self, file: Path, *, what: str, found: str) -> InvalidInputError:
+        return InvalidInputError(
+            asked=f"a run that differs in its {what} from the one in {file.parent}",
+            found=f"the checkpoint of {found}",
+            remedy=f"give another --out, what that run was given, or delete {file.name} and the model beside it",
+        )
+
+    def _no_number(self, asked: str) -> InvalidInputError:
+        kept = "; the checkpoint before is unharmed" if self.curve else ""
+        return InvalidInputError(
+            asked=asked,
+            found="a loss that is no number",
+            remedy=f"give a lower --learning-rate and another --out{kept}",
+        )
 
 
 def held_out_score(entry: Mapping[str, float]) -> float:
     """Return what the best judgement is chosen by: the sum of the held-out losses in an entry of the curve."""
     return sum(value for name, value in entry.items() if name.startswith("held_out_") and name != "held_out_unigram")
-
-
-def _read_state(file: Path) -> dict[str, Any]:
-    try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-        return {key: state[key] for key in _STATE_KEYS}
-    except Exception as error:  # damaged bytes can raise nearly anything
-        raise InvalidInputError(
-            asked=f"the checkpoint {file} to go on from",
-            found=f"a file that is truncated or no checkpoint ({type(error).__name__}); nothing of it was executed",
-            remedy=f"delete {file.name} to begin anew, or give another --out",
-        ) from error
-
-
-def _no_number(asked: str) -> InvalidInputError:
-    return InvalidInputError(
-        asked=asked,
-        found="a loss that is no number",
-        remedy="give a lower --learning-rate and another --out; the checkpoint before is unharmed",
-    )

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from scfm_eval.errors import InvalidInputError
 
+_BYTES_OF_A_PARAMETER = 16  # itself, its gradient, and two moments of AdamW
+_GIB = 1 << 30
 _SHORTEST = 3  # a gene between two tokens that enclose it
 
 
@@ -52,6 +55,25 @@ class Sizes:
                 found=f"a width that {self.n_heads} heads cannot share evenly",
                 remedy="give a --width that is a multiple of --heads",
             )
+
+
+def refuse_too_large(sizes: Sizes, *, n_genes: int) -> None:
+    """Refuse a network that cannot be trained in the memory of this machine, before any of it is made.
+
+    Raises
+    ------
+    InvalidInputError
+        Its parameters over ``n_genes``, with gradients and the moments of AdamW, are larger than the memory.
+    """
+    block = 4 * sizes.width + 2 * sizes.hidden
+    n_parameters = sizes.width * (n_genes + sizes.length + sizes.n_blocks * block)
+    needed, here = _BYTES_OF_A_PARAMETER * n_parameters, psutil.virtual_memory().total
+    if needed > here:
+        raise InvalidInputError(
+            asked=f"a network of about {n_parameters:,} parameters",
+            found=f"{here / _GIB:,.0f} GiB of memory, where training takes {needed / _GIB:,.0f} GiB and more",
+            remedy="give a smaller --width, --hidden, --length or --blocks",
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,8 +130,8 @@ class Objective(Protocol):
         """Return the loss at each hidden place of the answer that knows the gene frequencies of training cells only."""
         ...
 
-    def write(self, folder: Path) -> None:
-        """Write weights (float16), settings and dictionaries in the upstream layout."""
+    def write(self, folder: Path) -> tuple[str, ...]:
+        """Write weights (float16), settings and dictionaries in the upstream layout, and return the files' names."""
         ...
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scfm_eval.errors import InvalidInputError
-from scfm_eval.models.checkpoint import read_dictionary
+from scfm_eval.models.checkpoint import few
 from scfm_eval.pretrain.corpus import Corpus
 from scfm_eval.pretrain.loop import STATE
 from scfm_eval.pretrain.objective import Objective, Sizes
@@ -17,10 +17,11 @@ from scfm_eval.pretrain.writing import write_text
 
 RECORD = "pretraining.json"
 """File in the folder of a run with its numbers."""
+_OF_A_MODEL = ("*.safetensors", "*.bin", "*.pt", "*.json", "*.pkl", "*.png", "README.md")
 
 
 def identity(corpus: Corpus, *, objective: Objective, sizes: Sizes) -> dict[str, Any]:
-    """Return what a run is of, as far as its checkpoint does not tell: layout, corpus, sizes and hidden share."""
+    """Return what a run is of beside its settings: layout, corpus, sizes and hidden share."""
     return {
         "layout": objective.layout,
         "corpus": {"file": corpus.name, "sha256": corpus.sha256},
@@ -42,17 +43,19 @@ def begin(folder: Path, *, run: Mapping[str, Any]) -> None:
     Raises
     ------
     InvalidInputError
-        The checkpoint in the folder is of another corpus or network, or nothing can be written there.
+        The folder is a file, holds a model or a dictionary but no checkpoint, or nothing can be written there.
     """
-    record = folder / RECORD
-    if (folder / STATE).exists() and record.exists():
-        said = read_dictionary(record)
-        others = [name for name, value in run.items() if said.get(name) != value and name in said]
-        if others:
-            raise InvalidInputError(
-                asked=f"a run with this {', '.join(others)} in {folder}",
-                found="the checkpoint of a run with " + "; ".join(f"{name} {said[name]}" for name in others),
-                remedy=f"give another --out, what that run was given, or delete {STATE}",
-            )
+    if folder.exists() and not folder.is_dir():
+        raise InvalidInputError(
+            asked=f"the folder {folder} for run and model", found="a file", remedy="give another --out"
+        )
+    if (folder / STATE).exists():
         return
-    write_text(record, json.dumps(run, indent=1))
+    held = sorted({path.name for pattern in _OF_A_MODEL for path in folder.glob(pattern)} - {RECORD})
+    if held:
+        raise InvalidInputError(
+            asked=f"a new run in {folder}",
+            found=f"files of a model without {STATE}, the checkpoint of its run: {few(held)}",
+            remedy="give another --out, or delete these files",
+        )
+    write_text(folder / RECORD, json.dumps(run, indent=1))

@@ -7,6 +7,7 @@ errors of bins, which run from 1 to 50.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import cast
 
@@ -15,12 +16,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from scfm_eval.datasets.counts import some
+from scfm_eval.errors import InvalidInputError
 from scfm_eval.models.batching import padded
 from scfm_eval.models.scgpt_network import build_network
 from scfm_eval.models.scgpt_tokens import CLS_VALUE, N_BINS, Sentence, sentence
 from scfm_eval.pretrain.corpus import Corpus
 from scfm_eval.pretrain.objective import Batch, Sizes, hidden_places, kept_genes
-from scfm_eval.pretrain.writing import write_tensors, write_text
+from scfm_eval.pretrain.writing import WEIGHTS, write_tensors, write_text
 
 _SPECIAL = ("<pad>", "<cls>", "<eoc>")
 _PAD, _CLS = 0, 1
@@ -43,6 +46,11 @@ class MaskedValues:
         Chance of a gene's value to be hidden.
     seed
         Of the first weights.
+
+    Raises
+    ------
+    InvalidInputError
+        Two genes, or a gene and a special token, have one symbol.
     """
 
     layout = "scgpt"
@@ -51,6 +59,13 @@ class MaskedValues:
     def __init__(
         self, corpus: Corpus, *, training: NDArray[np.bool_], sizes: Sizes, hidden_share: float = 0.4, seed: int = 0
     ) -> None:
+        twice = [name for name, n in Counter([*_SPECIAL, *corpus.symbols]).items() if n > 1]
+        if twice:
+            raise InvalidInputError(
+                asked=f"a token of its own for each gene of {corpus.name}",
+                found=f"{len(twice)} symbols of several genes or of a special token: {some(twice)}",
+                remedy="give each gene a symbol of its own, or its Ensembl id",
+            )
         self.symbols, self.length, self.hidden_share = corpus.symbols, sizes.length, hidden_share
         self._counts = corpus.counts
         self.n_genes = np.diff(corpus.counts.indptr).astype(np.int64)
@@ -97,12 +112,18 @@ class MaskedValues:
         """Return the error of each gene's mean bin; see :class:`~scfm_eval.pretrain.objective.Objective`."""
         return (self._mean_bin[batch.genes] - batch.answers) ** 2  # type: ignore[no-any-return]
 
-    def write(self, folder: Path) -> None:
-        """Write ``model.safetensors``, ``args.json`` and ``vocab.json``; the head of the cell token stays out."""
-        write_tensors(folder / "model.safetensors", self.network.network.state_dict())
-        write_text(folder / "args.json", json.dumps(self._arguments))
+    def write(self, folder: Path) -> tuple[str, ...]:
+        """Write ``model.safetensors``, ``args.json`` and ``vocab.json``, and return these names.
+
+        The head of the cell token stays out.
+        """
+        write_tensors(folder / WEIGHTS, self.network.network.state_dict())
         names = (*_SPECIAL, *self.symbols)
-        write_text(folder / "vocab.json", json.dumps(dict(zip(names, range(len(names)), strict=True))))
+        tokens = dict(zip(names, range(len(names)), strict=True))
+        contents = {"args.json": self._arguments, "vocab.json": tokens}
+        for name, content in contents.items():
+            write_text(folder / name, json.dumps(content))
+        return (WEIGHTS, *contents)
 
     def _sentence(self, cell: int, *, rng: np.random.Generator, share: float) -> Sentence:
         row = slice(self._counts.indptr[cell], self._counts.indptr[cell + 1])

@@ -9,7 +9,10 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from scfm_eval.models.checkpoint import written_whole
+from scfm_eval.models.files import written_whole
+
+WEIGHTS = "model.safetensors"
+"""File with the weights in the folder of a model."""
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:

@@ -151,6 +151,28 @@ def test_json_is_read_in_its_place(tmp_path):
         checkpoint.read_dictionary(tmp_path / "p.json")
 
 
+@pytest.mark.parametrize("strange", ["x", None, 1.0, True, -1, 3, 10**9, [0]])
+def test_token_ids_are_whole_and_in_range(tmp_path, strange):
+    (tmp_path / "t.json").write_text(json.dumps({"a": 0, "b": strange, "c": 2}))
+    with pytest.raises(InvalidInputError, match=r"from 0 to 2[\s\S]*'b'"):
+        checkpoint.read_tokens(tmp_path / "t.json")
+
+
+def test_token_ids_are_of_one_name_each(tmp_path):
+    (tmp_path / "t.pkl").write_bytes(pickle.dumps({"a": 1, "b": np.int16(0), "c": 2}))
+    assert checkpoint.read_tokens(tmp_path / "t.pkl") == {"a": 1, "b": 0, "c": 2}
+    (tmp_path / "t.json").write_text(json.dumps({"a": 0, "b": 2, "c": 2}))
+    with pytest.raises(InvalidInputError, match="several names"):
+        checkpoint.read_tokens(tmp_path / "t.json")
+
+
+@pytest.mark.parametrize("strange", [None, "x", 0, -1, 2.0, True])
+def test_sizes_are_whole_numbers_of_one_or_more(tmp_path, strange):
+    checkpoint.require_sizes({"a": 1, "b": np.int64(2)}, "ab", path=tmp_path)
+    with pytest.raises(InvalidInputError, match=f"b {strange!r}"):
+        checkpoint.require_sizes({"a": 1, "b": strange}, "ab", path=tmp_path)
+
+
 def test_a_hostile_pickle_is_not_executed(tmp_path):
     (tmp_path / "p.pkl").write_bytes(pickle.dumps({"g": Hostile(tmp_path / "touched")}))
     with pytest.raises(InvalidInputError, match=r"posix\.mkdir|nt\.mkdir"):

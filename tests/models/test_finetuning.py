@@ -248,6 +248,37 @@ def test_a_state_of_other_settings_is_not_taken_up(tmp_path):
     assert history == tuned(learning_rate=1e-3)[1]
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda state: state.clear(),
+        lambda state: state.update(best={}),
+        lambda state: state.update(epochs="x"),
+        lambda state: state.update(epoch="x"),
+        lambda state: state.update(optimiser={}),
+        lambda state: state.update(random="x"),
+        lambda state: state["weights"].popitem(),
+        lambda state: state["best"]["weights"].update(mean=torch.zeros(1)),
+    ],
+)
+def test_a_state_that_does_not_fit_is_refused(tmp_path, damage):
+    tuned(folder=tmp_path)
+    file = tmp_path / "training.pt"
+    state = torch.load(file, weights_only=True)
+    damage(state)
+    torch.save(state, file)
+    with pytest.raises(InvalidInputError, match=r"a damaged or foreign file[\s\S]*delete training.pt"):
+        tuned(folder=tmp_path)
+
+
+def test_a_state_that_is_cut_is_refused(tmp_path):
+    tuned(folder=tmp_path)
+    file = tmp_path / "training.pt"
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(InvalidInputError, match="nothing of it was executed"):
+        tuned(folder=tmp_path)
+
+
 def test_divergence_stops_and_the_best_state_so_far_is_used():
     calm, _ = tuned(epochs=1)
     model, history = tuned(Exploding(at_call=14), epochs=3)

@@ -246,7 +246,7 @@ def test_a_missing_file_is_named(folder, file):
 def test_json_dictionaries_are_read(folder, v2):
     for file in folder.glob("*.pkl"):
         content = pickle.loads(file.read_bytes())  # noqa: S301
-        plain = {key: value if isinstance(value, str) else float(value) for key, value in content.items()}
+        plain = {key: np.asarray(value).item() for key, value in content.items()}
         file.with_suffix(".json").write_text(json.dumps(plain))
         file.unlink()
     genes = GeneDictionaries.read([folder])
@@ -271,6 +271,16 @@ def naive_tokens(counts, ids, token, median, mapping, length):
     }
     ranked = sorted(value, key=lambda t: (-value[t], t))
     return [token["<cls>"], *ranked[: length - 2], token["<eos>"]]
+
+
+@pytest.mark.parametrize(("version", "n", "special"), [("v1", 25_426, ()), ("v2", 20_275, (2, 3))])
+def test_real_dictionaries_are_sound(real_data, version, n, special):
+    folder = real_data.parent / "vocab" / f"geneformer_{version}"
+    if not folder.is_dir():
+        pytest.skip(f"no real dictionaries in {folder}")
+    genes = GeneDictionaries.read([folder])
+    assert sorted(genes.token.values()) == list(range(n))
+    assert genes.special == special
 
 
 def test_real_dictionaries_against_a_naive_reading(real_data):

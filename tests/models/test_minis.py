@@ -38,6 +38,7 @@ from scfm_eval.models.protocols import (
     card,
     missing_methods,
 )
+from scfm_eval.pretrain.card_text import card_text
 from scfm_eval.provenance import weights_hash
 from scfm_eval.store import Store
 from scfm_eval.tasks.task import Scored
@@ -227,6 +228,98 @@ def test_a_cut_or_missing_file_is_named(mini, folder):
         gone.unlink()
         with pytest.raises(InvalidInputError, match=gone.stem):
             type(mini)(weights=folder)
+
+
+def changed(folder, file, **values):
+    """Write values into a JSON file of a folder; ``None`` takes a key out."""
+    said = json.loads((folder / file).read_text()) | values
+    (folder / file).write_text(json.dumps({key: value for key, value in said.items() if value is not None}))
+
+
+SETTINGS = {
+    "geneformer-mini": (
+        "config.json",
+        ["hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"],
+    ),
+    "scgpt-mini": ("args.json", ["embsize", "nlayers", "nheads", "d_hid", "max_seq_len"]),
+}
+
+
+@pytest.mark.parametrize("strange", [None, "x", 0, -1, 5, True])
+def test_sizes_that_make_no_network_of_these_weights_are_refused(mini, folder, strange):
+    file, names = SETTINGS[mini.name]
+    before = (folder / file).read_text()
+    for name in names:
+        if (name, strange) != ("max_seq_len", 5):
+            changed(folder, file, **{name: strange})
+            with pytest.raises(InvalidInputError):
+                type(mini)(weights=folder)
+            (folder / file).write_text(before)
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [{"hidden_act": None}, {"hidden_act": "nope"}, {"pad_token_id": 10**6}, {"layer_norm_eps": "a"}],
+)
+def test_settings_that_make_no_bert_are_refused(tmp_path, strange):
+    folder = Path(shutil.copytree(PACKAGED / "geneformer-mini", tmp_path / "weights"))
+    changed(folder, "config.json", **strange)
+    with pytest.raises(InvalidInputError, match=r"config\.json"):
+        find_model("geneformer-mini")(weights=folder)
+
+
+@pytest.mark.parametrize("strange", ["x", 10**9, 0])
+def test_a_token_that_is_none_of_the_network_is_refused(mini, folder, strange):
+    (file,) = folder.glob("[vt]o*.json")
+    changed(folder, file.name, **{list(json.loads(file.read_text()))[10]: strange})
+    with pytest.raises(InvalidInputError, match=file.name):
+        type(mini)(weights=folder)
+
+
+@pytest.mark.parametrize(
+    ("file", "strange"),
+    [
+        ("gene_median_dictionary.json", 0), ("gene_median_dictionary.json", "q"),
+        ("gene_median_dictionary.json", float("nan")), ("gene_median_dictionary.json", float("inf")),
+        ("gene_median_dictionary.json", True), ("ensembl_mapping_dict.json", 3), ("ensembl_mapping_dict.json", ["x"]),
+        ("token_dictionary.json", {}),
+    ],
+)  # fmt: skip
+def test_what_a_release_says_of_genes_is_checked(tmp_path, file, strange):
+    folder = Path(shutil.copytree(PACKAGED / "geneformer-mini", tmp_path / "weights"))
+    changed(folder, file, ENSG00000000419=strange)
+    with pytest.raises(InvalidInputError, match=rf"{file}[\s\S]*ENSG00000000419"):
+        find_model("geneformer-mini")(weights=folder)
+
+
+def test_eos_without_cls_is_refused(tmp_path):
+    folder = Path(shutil.copytree(PACKAGED / "geneformer-mini", tmp_path / "weights"))
+    tokens = json.loads((folder / "token_dictionary.json").read_text())
+    tokens["<bos>"] = tokens.pop("<cls>")
+    (folder / "token_dictionary.json").write_text(json.dumps(tokens))
+    with pytest.raises(InvalidInputError, match="one of <cls> and <eos>"):
+        find_model("geneformer-mini")(weights=folder)
+
+
+@pytest.mark.parametrize("name", ["scgpt-mini", "scgpt-untrained"])
+def test_scgpt_reads_as_many_tokens_as_its_settings_say(name, tmp_path):
+    folder = Path(shutil.copytree(PACKAGED / "scgpt-mini", tmp_path / "weights"))
+    changed(folder, "args.json", max_seq_len=40)
+    model = find_model(name)
+    assert (model(weights=folder).max_length, model().max_length) == (40, 256)
+    cells = cells_for(model())
+    assert max(len(tokens) for tokens, _ in model(weights=folder).tokenise(cells)) == 40
+    if name == "scgpt-mini":
+        assert model(weights=folder, max_length=50).max_length == 50
+        assert find_model("scgpt")(weights=folder).max_length == 1200
+
+
+@pytest.mark.parametrize("name", MINIS)
+def test_the_card_is_what_the_record_says(name):
+    facts = json.loads((PACKAGED / name / "pretraining.json").read_text())
+    assert (PACKAGED / name / "README.md").read_text() == card_text(facts) + "\n"
+    for file, size in facts["files"].items():
+        assert (PACKAGED / name / file).stat().st_size == size
 
 
 def test_the_twin_reads_the_very_same_tokens(mini):

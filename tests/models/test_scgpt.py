@@ -28,7 +28,8 @@ from scfm_eval.models.protocols import (
     missing_methods,
 )
 from scfm_eval.models.scgpt import ScGPT
-from scfm_eval.models.scgpt_tokens import bin_values, perturbed
+from scfm_eval.models.scgpt_network import read_sizes
+from scfm_eval.models.scgpt_tokens import bin_values, perturbed, read_vocabulary
 
 FOLDER = Path(__file__).parents[1] / "parity" / "scgpt"
 
@@ -139,6 +140,15 @@ def test_lower_precision_stays_close(model, cells):
     assert np.abs(low - model.embed(cells)).max() < 0.05
 
 
+def test_the_published_vocabulary_and_length_are_read(real_data):
+    folder = real_data.parent / "vocab" / "scgpt_human"
+    if not folder.exists():
+        pytest.skip("no published vocabulary here")
+    tokens = read_vocabulary(folder / "vocab.json")
+    assert sorted(tokens.values()) == list(range(60_697))
+    assert read_sizes(folder / "args.json") == {"width": 512, "n_heads": 8, "d_hid": 512, "n_layers": 12}
+
+
 def test_vocabulary_has_no_special_tokens():
     words = ScGPT.vocabulary(FOLDER)
     assert len(words) == 500
@@ -207,7 +217,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused(folder, said):
 
 def test_sizes_that_are_not_stated_are_named(folder):
     (folder / "args.json").write_text('{"embsize": 64}')
-    with pytest.raises(InvalidInputError, match="nheads, d_hid, nlayers"):
+    with pytest.raises(InvalidInputError, match="nheads None, d_hid None, nlayers None"):
         ScGPT(weights=folder)
 
 

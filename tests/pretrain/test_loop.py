@@ -138,8 +138,48 @@ def test_a_damaged_checkpoint_is_refused(tmp_path, damage):
         torch.save({"weights": {}}, file)
     else:
         file.write_bytes(file.read_bytes()[: file.stat().st_size // 2] if damage == "half" else damage)
-    with pytest.raises(InvalidInputError, match=r"truncated[\s\S]*to do: delete pretraining.pt"):
+    with pytest.raises(InvalidInputError, match=r"damaged or foreign[\s\S]*to do: delete pretraining.pt"):
         finished("scgpt", tmp_path, epochs=1)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda state: state["weights"].popitem(),
+        lambda state: state["best"]["weights"].popitem(),
+        lambda state: state.update(optimiser={}),
+        lambda state: state.update(best={}),
+        lambda state: state["best"].update(score=0.0),
+        lambda state: state["best"].update(judgement=99),
+        lambda state: state.update(step="x"),
+        lambda state: state.update(seconds="x"),
+        lambda state: state.update(curve="x"),
+        lambda state: state.update(curve=[]),
+        lambda state: state["curve"][0].popitem(),
+        lambda state: state.update(places=3),
+        lambda state: state.pop("of"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_refused(tmp_path, damage):
+    finished("scgpt", tmp_path, epochs=1)
+    state = torch.load(tmp_path / STATE, weights_only=True)
+    damage(state)
+    torch.save(state, tmp_path / STATE)
+    training = training_of("scgpt", corpus(), epochs=1)
+    training.of = {"layout": "scgpt"} if "of" not in state else {}
+    with pytest.raises(InvalidInputError, match=r"damaged or foreign[\s\S]*delete pretraining.pt"):
+        training.run(tmp_path)
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path):
+    for of, fits in (({"corpus": "a", "layout": "x"}, True), ({"corpus": "b", "layout": "x"}, False)):
+        training = training_of("scgpt", corpus(), epochs=1)
+        training.of = of
+        if fits:
+            training.run(tmp_path)
+        else:
+            with pytest.raises(InvalidInputError, match=r"differs in its corpus from[\s\S]*a run with corpus a\n"):
+                training.run(tmp_path)
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("PytorchStreamWriter failed")])
@@ -157,7 +197,10 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, monkeypatch, error):
     monkeypatch.setattr(torch, "save", fills)
     with pytest.raises(InvalidInputError) as refused:
         finished("scgpt", tmp_path)
-    assert re.search(r"asked: to write[\s\S]*found: .*(space|failed)[\s\S]*to do: free", str(refused.value))
+    assert re.search(
+        r"asked: to write[\s\S]*found: .*(space|broke off).*; [0-9,]+ bytes are free[\s\S]*to do: free",
+        str(refused.value),
+    )
     monkeypatch.undo()
     assert [path.name for path in tmp_path.iterdir()] == [STATE]
     assert torch.load(tmp_path / STATE, weights_only=True)["step"] == 3
@@ -187,6 +230,7 @@ def test_a_loss_that_is_no_number_is_never_saved(tmp_path, monkeypatch):
     [
         {"epochs": 0}, {"batch_size": 0}, {"learning_rate": 0.0}, {"learning_rate": float("nan")}, {"warmup": 1.1},
         {"weight_decay": -1.0}, {"fewest": 0.0}, {"fewest": 2.0}, {"patience": 0}, {"every": 0}, {"seed": -1},
+        {"seed": 2**63},
     ],
 )  # fmt: skip
 def test_settings_outside_their_range_are_refused(given):
