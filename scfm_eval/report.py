@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
+import pandas as pd
 from pydantic import Field, ValidationError
 
 from scfm_eval.errors import InvalidInputError
@@ -21,6 +22,11 @@ UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     1: lambda report: report | {"schema_version": 2, "paired_tests": [], "landscape": []},
 }
 """For each older version, the function that turns a report of that version into one of the next."""
+
+_PLACE = ("task", "dataset", "model", "role")
+_NUMBERS = ("value", "low", "high", "chance", "best", "worst")
+_COMPARED = ("text", "difference", "low", "high")
+_KINDS: dict[str, type] = {"higher_is_better": bool, "headline": bool, "applies": bool, "n_seeds": int}
 
 Outcome = Literal["passed", "failed", "error", "skipped", "expected failure", "unexpected pass"]
 
@@ -45,6 +51,10 @@ class Verdict(_Strict):
     outcome: Outcome
     reason: str = ""
     comparisons: list[ComparisonRecord] = Field(default_factory=list)
+
+    def why(self) -> str:
+        """Return the comparisons that did not hold, or else the reason; empty where there is neither."""
+        return "; ".join(made.text for made in self.comparisons if not made.holds) or self.reason
 
 
 class SeedsTest(_Strict):
@@ -122,6 +132,84 @@ class Report(_Strict):
             if (result.task, result.dataset.name, result.model.name) == (task, dataset, model):
                 return result
         return None
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row per score, undefined ones with NaN and a ``reason``.
+
+        Columns: ``task``, ``dataset``, ``model``, ``role``, ``score``, ``value``, ``low``, ``high``, ``chance``,
+        ``best``, ``worst`` (NaN is unbounded, or not known), ``higher_is_better``, ``headline``, ``applies``,
+        ``reason``, ``n_seeds``, ``pairing`` and ``seen_in_pretraining`` (``None`` is not known).
+        """
+        rows = [
+            {
+                "task": result.task,
+                "dataset": result.dataset.name,
+                "model": result.model.name,
+                "role": result.model.role,
+                "score": name,
+                **{column: getattr(record, column) for column in _NUMBERS},
+                "higher_is_better": record.higher_is_better,
+                "headline": name in result.headline,
+                "applies": record.applies,
+                "reason": record.reason,
+                "n_seeds": len(record.per_seed),
+                "pairing": result.pairing,
+                "seen_in_pretraining": result.model.saw_dataset_in_pretraining,
+            }
+            for result in self.results
+            for name, record in result.scores.items()
+        ]
+        columns = [*_PLACE, "score", *_NUMBERS, "higher_is_better", "headline", "applies", "reason", "n_seeds"]
+        frame = pd.DataFrame(rows, columns=[*columns, "pairing", "seen_in_pretraining"])
+        return frame.astype({**dict.fromkeys(_NUMBERS, float), **_KINDS})
+
+    def claims_frame(self) -> pd.DataFrame:
+        """Return one row per claim, model and dataset.
+
+        Columns: ``claim``, ``file``, ``model``, ``dataset``, ``outcome``, ``reason``, and of the claim's first
+        comparison ``text`` (empty where it made none), ``difference``, ``low`` and ``high`` (NaN is undefined).
+        """
+        rows = [
+            {
+                "claim": verdict.claim.rpartition("::")[2],
+                "file": verdict.claim.partition("::")[0],
+                "model": verdict.model,
+                "dataset": verdict.dataset,
+                "outcome": verdict.outcome,
+                "reason": verdict.reason,
+                "text": "",
+                **(verdict.comparisons[0].model_dump(include={*_COMPARED}) if verdict.comparisons else {}),
+            }
+            for verdict in self.verdicts
+        ]
+        return pd.DataFrame(
+            rows, columns=["claim", "file", "model", "dataset", "outcome", "reason", *_COMPARED]
+        ).astype({"difference": float, "low": float, "high": float})
+
+    def costs_frame(self) -> pd.DataFrame:
+        """Return one row per task, dataset, model and phase: ``seconds``, and peak memory in bytes of a device.
+
+        ``what`` is ``"seconds"`` or ``"peak_memory_bytes"``, ``part`` the phase or the device, ``amount`` the number
+        (NaN is not measured), ``from_store`` whether the arrays had been made before.
+        """
+        rows = [
+            (
+                result.task,
+                result.dataset.name,
+                result.model.name,
+                result.model.role,
+                what,
+                part,
+                amount,
+                result.from_store,
+            )
+            for result in self.results
+            for what in ("seconds", "peak_memory_bytes")
+            for part, amount in getattr(result, what).items()
+        ]
+        return pd.DataFrame(rows, columns=[*_PLACE, "what", "part", "amount", "from_store"]).astype(
+            {"amount": float, "from_store": bool}
+        )
 
 
 def read_report(path: str | Path) -> Report:

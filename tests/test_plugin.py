@@ -149,6 +149,15 @@ def test_a_known_loss_is_expected_strictly(suite):
     assert verdicts(suite)["test_beats_chance", "good"].outcome == "unexpected pass"
 
 
+def test_a_loss_that_may_go_either_way_says_how_it_went(suite):
+    known = suite.path / "benchmarks" / "expected_failures.toml"
+    either = '= { reason = "wavers", strict = false }'
+    known.write_text(f'[good]\n"test_toy::test_beats_pca" {either}\n"test_toy::test_beats_chance" {either}\n')
+    assert suite("--model", "models.py:Good").ret == 0
+    assert verdicts(suite)["test_beats_pca", "good"].outcome == "expected failure"
+    assert verdicts(suite)["test_beats_chance", "good"].outcome == "passed"
+
+
 @pytest.mark.parametrize("error", ["RuntimeError", "AssertionError"])
 def test_an_error_is_never_an_expected_failure(suite, error):
     (suite.path / "models.py").write_text(MODELS.replace("RuntimeError", error))

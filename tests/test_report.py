@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import jsonschema
@@ -12,7 +14,7 @@ import pytest
 from scfm_eval import report as report_module
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.metrics.metric import Statistic, UndefinedMetricError, metric
-from scfm_eval.report import SCHEMA_VERSION, Report, read_report, schema, write_report
+from scfm_eval.report import SCHEMA_VERSION, ComparisonRecord, Report, Verdict, read_report, schema, write_report
 from scfm_eval.results import DatasetRecord, ModelRecord, ReadableRecord, Result, ScoreRecord, combine, measure
 
 COMMITTED = Path(__file__).parents[1] / "reports" / "schema.json"
@@ -161,3 +163,79 @@ def test_a_failed_write_keeps_the_old_report(report, tmp_path, monkeypatch):
         write_report(report.model_copy(update={"created": "later"}), path)
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["report.json"]
+
+
+def test_a_report_without_arrays_is_read(report, tmp_path):
+    old = json.loads(report.model_dump_json())
+    del old["results"][0]["arrays"]
+    (tmp_path / "old.json").write_text(json.dumps(old))
+    assert read_report(tmp_path / "old.json").results[0].arrays == {}
+
+
+def test_the_frame_has_a_row_for_each_score(report):
+    frame = report.to_frame().set_index("score")
+    assert frame.index.tolist() == ["share", "other", "never"]
+    assert frame.loc["share", ["task", "dataset", "model", "role"]].tolist() == ["toy", "cells", "mine", "model"]
+    assert frame.loc["share", ["value", "chance", "best", "worst"]].tolist() == [0.75, 0.5, 1.0, 0.0]
+    assert frame.loc["share", "low"] == report.results[0].scores["share"].low
+    assert frame["headline"].tolist() == [True, False, False]
+    assert frame["n_seeds"].tolist() == [1, 1, 0]
+    assert frame.loc["share", "seen_in_pretraining"] is None
+
+
+def test_what_is_undefined_is_nan_with_its_reason(report):
+    row = report.to_frame().set_index("score").loc["never"]
+    assert row[["value", "low", "high", "chance"]].isna().all()
+    assert (row["reason"], row["applies"]) == ("one batch only", True)
+
+
+def test_the_frame_of_claims_has_their_first_comparison(report):
+    made = [
+        ComparisonRecord(text=text, holds=False, difference=gap, low=None, high=None)
+        for text, gap in (("first", -0.2), ("second", 0.1))
+    ]
+    about = {"claim": "benchmarks/test_toy.py::test_wins", "model": "mine", "dataset": "cells"}
+    verdicts = [
+        Verdict(**about, outcome="failed", comparisons=made),
+        Verdict(claim="test_toy.py::test_errs", model=None, dataset=None, outcome="error", reason="torn"),
+    ]
+    frame = report.model_copy(update={"verdicts": verdicts}).claims_frame()
+    assert frame["claim"].tolist() == ["test_wins", "test_errs"]
+    assert frame["file"].tolist() == ["benchmarks/test_toy.py", "test_toy.py"]
+    assert frame["outcome"].tolist() == ["failed", "error"]
+    assert frame.loc[0, ["text", "difference"]].tolist() == ["first", -0.2]
+    assert np.isnan(frame["low"]).tolist() == [True, True]
+    assert frame.loc[1, "reason"] == "torn"
+    assert np.isnan(frame.loc[1, "difference"])
+
+
+def test_the_frame_of_costs_has_a_row_for_each_phase_and_place(report):
+    result = report.results[0].model_copy(update={"peak_memory_bytes": {"host": 100, "device": None}})
+    frame = report.model_copy(update={"results": [result]}).costs_frame()
+    assert frame[["what", "part"]].to_numpy().tolist() == [
+        ["seconds", "forward"],
+        ["peak_memory_bytes", "host"],
+        ["peak_memory_bytes", "device"],
+    ]
+    assert frame["amount"].tolist()[:2] == [1.0, 100.0]
+    assert np.isnan(frame["amount"][2])
+
+
+@pytest.mark.parametrize("kind", ["to_frame", "claims_frame", "costs_frame"])
+def test_an_empty_report_has_frames_of_the_same_form(report, kind):
+    verdict = Verdict(claim="a::b", model="mine", dataset="cells", outcome="passed")
+    full = getattr(report.model_copy(update={"verdicts": [verdict]}), kind)()
+    empty = getattr(report.model_copy(update={"results": []}), kind)()
+    assert len(full) > len(empty) == 0
+    assert list(full) == list(empty)
+    numbers = full.select_dtypes(["number", "bool"]).dtypes
+    assert numbers.equals(empty.dtypes[numbers.index])
+
+
+def test_the_package_is_light_until_a_report_is_read():
+    asked = "import scfm_eval, sys; print(sorted({'pandas', 'numpy', 'torch', 'pydantic'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    from scfm_eval import read_report as found
+
+    assert found is read_report

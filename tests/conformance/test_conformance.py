@@ -16,8 +16,8 @@ from scfm_eval.cells import model_view
 from scfm_eval.device import Resident
 from scfm_eval.models.protocols import Embedder, LabelTrainable, Trainable, card, missing_methods
 from scfm_eval.owed import checked
-from scfm_eval.plugin import RUN
 from scfm_eval.provenance import weights_folder
+from scfm_eval.selection import RUN
 from scfm_eval.tasks.task import lacks
 
 

@@ -1,0 +1,59 @@
+"""The suite's command-line options. Imports the standard library and pytest only."""
+
+from __future__ import annotations
+
+import argparse
+
+import pytest
+
+DEFAULT_DATASETS = ("pbmc68k_reduced", "synthetic_batches", "synthetic_perturbations", "synthetic_transfer")
+"""What runs when no dataset is named: all come with the package, and each task takes the first that has its keys."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the suite's options."""
+    group = parser.getgroup("scfm_eval", "single-cell foundation models")
+    group.addoption(
+        "--model",
+        action="append",
+        default=[],
+        metavar="MODEL",
+        help="installed name, FILE.py:Class, or stored embeddings (emb.h5ad:X_mine, .npz, .npy, .parquet); repeatable",
+    )
+    group.addoption(
+        "--dataset",
+        action="append",
+        default=[],
+        metavar="DATASET",
+        help=f"installed name, FILE.py:OBJECT, or my.h5ad:label=cell_type,batch=donor; repeatable; "
+        f"SOURCE->TARGET joins two for transfer; default {', '.join(DEFAULT_DATASETS)}",
+    )
+    group.addoption(
+        "--weights",
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
+        help="local weights folder of a model; repeatable",
+    )
+    group.addoption("--report", default="reports/latest.json", metavar="PATH", help="where the JSON report is written")
+    group.addoption("--html", default=None, metavar="PATH", help="where the report is written as a page, for readers")
+    group.addoption("--reference", default=None, metavar="PATH", help="report that scores must not fall behind")
+    group.addoption("--device", default="cpu", help="cpu, cuda or cuda:N")
+    group.addoption(
+        "--precision", default="float32", choices=("float32", "bfloat16", "float16"), help="precision of model weights"
+    )
+    group.addoption("--seeds", type=_positive, default=1, metavar="N", help="repeats of splits and trained baselines")
+    group.addoption(
+        "--ontology",
+        default="",
+        metavar="PATH",
+        help="an .obo file instead of the packaged Cell Ontology, for the ontology task",
+    )
+    group.addoption("--layouts", action="store_true", help="keep a UMAP of each embedding in the report, for figures")
+    group.addoption("--offline", action="store_true", help="never download")
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no number of repeats: give 1 or more")
+    return int(text)
