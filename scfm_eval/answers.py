@@ -53,6 +53,9 @@ _MADE_WITH = (
 
 Mask = NDArray[np.bool_]
 
+OF_A_PART = ", learned from training cells"
+"""What the name of an answer in ``Result.arrays`` ends in where it is not the answer for all cells alike."""
+
 
 @dataclass
 class StoredAnswers:
@@ -70,6 +73,9 @@ class StoredAnswers:
         Folder of weights; ``None`` for a model without.
     facts, from_store
         What is known of the making of each answer that was used, and whether it had been made before.
+    arrays
+        Key in the store of the first answer of each kind; :data:`OF_A_PART` after the kind of one that learned from
+        some cells only.
     """
 
     model: type
@@ -81,6 +87,7 @@ class StoredAnswers:
     weights: Path | None
     facts: list[dict[str, Any]] = field(default_factory=list)
     from_store: list[bool] = field(default_factory=list)
+    arrays: dict[str, str] = field(default_factory=dict)
 
     @cached_property
     def _fingerprint(self) -> str:
@@ -272,6 +279,7 @@ class StoredAnswers:
         device = self.resident.settings.get("device") if learns else None
         key = key_of(capability=capability, arguments=arguments, device=device, **self._made_of(seed))
         stored: Stored = self.store.get(key, lambda: self._make(make, seed=seed, learns=learns))
+        self.arrays.setdefault(capability + (OF_A_PART if arguments.get("train") else ""), key)
         if stored.facts not in self.facts:
             self.facts.append(stored.facts)
             self.from_store.append(stored.was_there)

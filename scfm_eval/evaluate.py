@@ -14,12 +14,14 @@ from scfm_eval.datasets.dataset import Dataset
 from scfm_eval.datasets.view import Readable
 from scfm_eval.device import Resident, peak_memory
 from scfm_eval.errors import InvalidInputError
+from scfm_eval.layout import with_layout
 from scfm_eval.models.protocols import Card, PerturbationPredictor, card, learns_here
 from scfm_eval.owed import checked
 from scfm_eval.provenance import adapter_sha256, weights_folder
 from scfm_eval.results import ModelRecord, ReadableRecord, Result
 from scfm_eval.store import Store, key_of
 from scfm_eval.tasks import throughput
+from scfm_eval.tasks.annotation import Annotation
 from scfm_eval.tasks.task import N_RESAMPLES, ScoredTask, Task
 from scfm_eval.tasks.throughput import Throughput
 
@@ -34,6 +36,7 @@ def evaluate(
     resident: Resident,
     weights: Path | None = None,
     seeds: Sequence[int] = (0,),
+    layouts: bool = False,
 ) -> Result:
     """Score one model on one dataset for one task.
 
@@ -49,6 +52,8 @@ def evaluate(
         Local folder of weights; default what the model's own class finds.
     seeds
         Repeats of splits and of methods that learn here.
+    layouts
+        Whether a result of the annotation task has a layout of its embedding; see :mod:`scfm_eval.layout`.
 
     Raises
     ------
@@ -56,18 +61,13 @@ def evaluate(
         If the task means nothing on these cells, the model cannot take part, or cannot read the genes.
     """
     about = card(model, name=name)
-    refusal = task.refuses(model) or lacking_keys(about, cells.dataset)
-    if refusal:
-        raise InvalidInputError(
-            asked=f"{task.name} of {about.name} on {cells.dataset.name}", found=refusal, remedy="choose another task"
-        )
-    task.check(cells.adata, dataset=cells.dataset.name)
+    _check(task, model, about, cells)
     folder = weights_folder(model, weights, offline=bool(resident.settings.get("offline")))
     seen, readable = model_view(model, about, cells, weights=folder)
     answers = StoredAnswers(model, about, cells, seen, store, resident, folder)
     with timing.recording() as scoring, timing.phase("score"):
         scored = task.score(answers, cells.adata, seeds=seeds)
-    return Result(
+    result = Result(
         task=task.name,
         parameters=_parameters(task),
         headline=list(task.headline),
@@ -81,8 +81,10 @@ def evaluate(
         seconds=_seconds(answers.facts, score=scoring["score"]),
         peak_memory_bytes=_peaks(answers.facts),
         from_store=all(answers.from_store),
+        arrays=answers.arrays,
         notes=scored.notes + _notes(about, cells),
     )
+    return with_layout(result, answers) if layouts and isinstance(task, Annotation) else result
 
 
 def clock(
@@ -97,11 +99,14 @@ def clock(
     about = card(model, name=name)
     folder = weights_folder(model, weights, offline=bool(resident.settings.get("offline")))
     seen, readable = model_view(model, about, cells, weights=folder)
-    with timing.recording() as seconds, peak_memory() as peak:
-        with timing.phase("load"):
-            own: dict[str, Any] = {"weights": folder} if folder else {}
-            loaded = resident.load(model, name=name, **own)
-        rounds = throughput.timed(loaded.embed, seen, task=task)
+    own: dict[str, Any] = {"weights": folder} if folder else {}
+
+    def load(fresh: bool = False) -> Any:
+        return resident.load(model, name=name, fresh=fresh, **own)
+
+    with peak_memory() as peak:
+        rounds = throughput.timed(load, seen, task=task)
+    loaded = load()
     few = seen[: task.n_cells].copy()
     checked(loaded.embed(few), few, name=name)
     answers = StoredAnswers(model, about, cells, seen, Store(), resident, folder)
@@ -117,7 +122,7 @@ def clock(
         model=_model_record(answers, facts, seed=0),
         readable=_readable(readable),
         scores=throughput.scored(rounds),
-        seconds=seconds,
+        seconds=rounds.seconds(),
         peak_memory_bytes=dict(peak),
         from_store=False,
         notes=_notes(about, cells),
@@ -129,6 +134,15 @@ def lacking_keys(about: Card, dataset: Dataset) -> str:
     """Return which keys the model needs and the dataset does not have, in words; empty when none is missing."""
     missing = [key for key in about.needs if key not in dataset.keys]
     return f"{about.name} needs a {' and a '.join(missing)} key, which {dataset.name} does not have" if missing else ""
+
+
+def _check(task: ScoredTask, model: type, about: Card, cells: Cells) -> None:
+    refusal = task.refuses(model) or lacking_keys(about, cells.dataset)
+    if refusal:
+        raise InvalidInputError(
+            asked=f"{task.name} of {about.name} on {cells.dataset.name}", found=refusal, remedy="choose another task"
+        )
+    task.check(cells.adata, dataset=cells.dataset.name)
 
 
 def _model_record(answers: StoredAnswers, facts: dict[str, Any], *, seed: int) -> ModelRecord:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from scfm_eval.metrics.metric import InapplicableMetricError, Metric, Statistic, UndefinedMetricError
-from scfm_eval.metrics.resampling import interval, replicates
+from scfm_eval.metrics.resampling import interval, n_drawn, replicates
 from scfm_eval.score import Score
 
 
@@ -37,6 +37,7 @@ class ScoreRecord(_Strict):
     per_seed: list[float] = Field(default_factory=list)
     how: dict[str, Any] = Field(default_factory=dict, description="packages, versions and parameters")
     source: str = Field(default="", description="DOI or package of the definition")
+    n_units: int | None = Field(default=None, description="cells, donors or rounds that resampling draws")
     replicates: str | None = Field(default=None, description="values under resampling, little-endian float32 in base64")
 
 
@@ -99,6 +100,10 @@ class Result(_Strict):
     seconds: dict[str, float] = Field(description="by phase; of a stored array, those of its making")
     peak_memory_bytes: dict[str, int | None] = Field(default_factory=dict)
     from_store: bool = Field(description="whether every array came from the store")
+    arrays: dict[str, str] = Field(
+        default_factory=dict,
+        description="store key of what the first seed used, by answer; after a comma that it learned from a part",
+    )
     notes: list[str] = Field(default_factory=list)
 
     def __getitem__(self, name: str) -> Score:
@@ -116,6 +121,8 @@ class Result(_Strict):
             pairing=self.pairing,
             reason=record.reason,
             applies=record.applies,
+            per_seed=record.per_seed,
+            n_units=record.n_units,
         )
 
     def for_report(self) -> Result:
@@ -163,6 +170,7 @@ def measure(
         applies = not isinstance(undefined, InapplicableMetricError)
         return ScoreRecord(value=None, reason=str(undefined), applies=applies, **known)
     estimated = {} if metric.chance is not None or expected is None else {"chance": "estimated with the first seed"}
+    known["n_units"] = n_drawn(weights)
     return _record(values, resampled, chance=expected, how=estimated | per_seed[0].how, known=known)
 
 
@@ -194,7 +202,16 @@ def combine(
     chance = (
         None if None in chances else sum(w * float(c or 0.0) for w, c in zip(weights.values(), chances, strict=True))
     )
-    return _record([value], resampled, chance=chance, how=how, known=known)
+    known["n_units"] = min((records[name].n_units for name in weights), key=lambda n: n or 0)
+    return _record(_summed_by_seed(records, weights, value), resampled, chance=chance, how=how, known=known)
+
+
+def _summed_by_seed(records: dict[str, ScoreRecord], weights: dict[str, float], value: float) -> list[float]:
+    """Return the weighted sum of each seed, or only that of the means where members have other numbers of seeds."""
+    by_seed = [records[name].per_seed for name in weights]
+    if not by_seed[0] or len({len(values) for values in by_seed}) > 1:
+        return [value]
+    return [float(total) for total in np.array(list(weights.values())) @ np.array(by_seed)]
 
 
 def _record(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from numpy.typing import NDArray
 
 from scfm_eval.datasets.download import cache_folder
 from scfm_eval.errors import InvalidInputError
+
+_KEY = re.compile("[0-9a-f]{64}")
 
 Made = tuple[list[NDArray[Any]], dict[str, Any]]
 """Arrays, and what is known of their making: seconds, memory, parameters."""
@@ -76,6 +79,11 @@ class Store:
         if written is None:
             raise OSError(f"{place} does not read back as it was written: the disk or its file system is at fault")
         return Stored(*written, was_there=False)
+
+    def find(self, key: str) -> Stored | None:
+        """Return the arrays under ``key`` if they are there and verify; ``None`` otherwise, and nothing is made."""
+        found = _read(self.folder / key[:2] / key) if _KEY.fullmatch(key) else None
+        return None if found is None else Stored(*found, was_there=True)
 
     def unfinished(self, name: str) -> Path:
         """Return a folder for work that may be interrupted and go on later; see :meth:`finish`."""

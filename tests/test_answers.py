@@ -196,3 +196,12 @@ def test_a_fine_tuned_model_that_says_something_else_is_refused_in_words(ask, me
     labels = np.array(["a", "b", "c"])[np.arange(N) // 30]
     with pytest.raises(InvalidInputError, match=said):
         ask(spoiled(**methods)).fine_tune(labels=labels, **parts, how=FineTuning(), seed=0)
+
+
+def test_the_first_answer_of_each_kind_can_be_found_in_the_store(ask):
+    answers = ask()
+    embedding = answers.embed(seed=0)
+    answers.embed(seed=1)
+    answers.predict_perturbations(["GENE1"], train=np.ones(N, dtype=bool), seed=0)
+    assert list(answers.arrays) == ["embed", "predict_perturbations, learned from training cells"]
+    np.testing.assert_array_equal(answers.store.find(answers.arrays["embed"]).arrays[0], embedding)

@@ -91,3 +91,14 @@ def test_damaged_facts_are_made_anew(tmp_path, make, calls, facts):
     stored.write_text(facts)
     assert Store(tmp_path).get(KEY, make).facts == {"seconds": {"forward": 1.5}}
     assert len(calls) == 2
+
+
+def test_finding_makes_nothing_and_takes_only_keys(tmp_path, make, calls):
+    store = Store(tmp_path)
+    assert store.find(KEY) is None
+    store.get(KEY, make)
+    found = store.find(KEY)
+    np.testing.assert_array_equal(found.arrays[0], np.arange(6).reshape(3, 2))
+    assert (found.was_there, len(calls)) == (True, 1)
+    (tmp_path / "elsewhere").mkdir()
+    assert store.find("../elsewhere") is None

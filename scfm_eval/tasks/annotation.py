@@ -19,6 +19,7 @@ from scfm_eval.results import ScoreRecord, measure
 from scfm_eval.tasks import probes
 from scfm_eval.tasks.labelled import Labelled, has_seen_cells, split_details
 from scfm_eval.tasks.out_of_fold import out_of_fold
+from scfm_eval.tasks.predictions import prediction_details
 from scfm_eval.tasks.task import Answers, Scored, lacks, resampling_weights
 
 _PROBES: dict[str, probes.Probe] = {
@@ -92,9 +93,8 @@ class Annotation:
         scores: dict[str, ScoreRecord] = {}
         for prefix, of_probe in runs.items():
             scores |= _scores(prefix, labels, of_probe, classes=classes, weights=weights)
-        return Scored(
-            scores, _details(labels, runs[""][0], classes=classes, split=splits[0]), _notes(splits[0], labels)
-        )
+        told = prediction_details(labels, runs[""][0].labels, classes=classes, tested=known.among_all)
+        return Scored(scores, told | {"split": split_details(splits[0])}, _notes(splits[0], labels))
 
 
 def _scores(
@@ -123,15 +123,6 @@ def _scores(
 
         scores[prefix + metric.name] = measure(metric, statistics, weights=weights, chance=chance)
     return scores
-
-
-def _details(labels: NDArray[np.str_], run: _Predictions, *, classes: NDArray[np.str_], split: Split) -> dict[str, Any]:
-    return {
-        "classes": classes.tolist(),
-        "confusion_matrix": classification.confusion_matrix(labels, run.labels, classes=classes).tolist(),
-        "per_class": dict(classification.per_class(labels, run.labels, classes=classes)),
-        "split": split_details(split),
-    }
 
 
 def _notes(split: Split, labels: NDArray[np.str_]) -> list[str]:

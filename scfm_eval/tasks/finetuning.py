@@ -23,7 +23,7 @@ from scfm_eval.models.protocols import Embedder, FineTuner, FineTuning, card, mi
 from scfm_eval.results import ScoreRecord, measure
 from scfm_eval.tasks import probes
 from scfm_eval.tasks.labelled import TOO_FEW_DONORS, Labelled, has_seen_cells, weights_of_tested
-from scfm_eval.tasks.pairs import packed
+from scfm_eval.tasks.predictions import packed, prediction_details
 from scfm_eval.tasks.task import Answers, Scored, lacks
 
 _BY_PREDICTION: tuple[Metric[Any], ...] = (
@@ -275,11 +275,8 @@ def _details(
     runs: Sequence[_Run], scores: dict[str, ScoreRecord], known: Labelled, seeds: Sequence[int]
 ) -> dict[str, Any]:
     run = runs[0]
-    truth, predicted, classes = run.truth, run.predicted(""), run.classes
-    details = {
-        "classes": classes.tolist(),
-        "confusion_matrix": classification.confusion_matrix(truth, predicted, classes=classes).tolist(),
-        "per_class": dict(classification.per_class(truth, predicted, classes=classes)),
+    tested = known.placed(run.split.test)
+    details = prediction_details(run.truth, run.predicted(""), classes=run.classes, tested=tested) | {
         "split": {"unit": run.split.unit, "notes": list(run.split.notes)}
         | {name: int(getattr(run.split, name).sum()) for name in ("train", "validation", "test")},
         "training": {str(seed): r.history.get("") for seed, r in zip(seeds, runs, strict=True) if r.history},

@@ -19,7 +19,7 @@ from scfm_eval.errors import InvalidInputError
 from scfm_eval.models.protocols import Embedder
 from scfm_eval.ontology import LabelMap, Ontology, load_ontology, map_labels
 from scfm_eval.tasks.labelled import Labelled, has_seen_cells, split_details
-from scfm_eval.tasks.ontology_scores import Called, Geometry, call_scores, geometry_scores
+from scfm_eval.tasks.ontology_scores import Called, Geometry, call_scores, geometry_scores, type_distances
 from scfm_eval.tasks.out_of_fold import out_of_fold
 from scfm_eval.tasks.probes import logistic_regression
 from scfm_eval.tasks.task import Answers, Scored, lacks, resampling_weights
@@ -88,11 +88,13 @@ class OntologyConsistency:
             answers, cells[known.among_all], known.among_all, tuple(seeds), mapping=mapping, ontology=ontology
         )
         scores = call_scores(called, weights=weights) | geometry_scores(geometry)
+        distances = type_distances(geometry)
         to_root = int((~np.isin(predicted[0][has_term], list(mapping.terms))).sum())
         details = _details(labels, mapping, ontology, split=splits[0]) | {"predicted_without_term": to_root}
         details["nulls"] = {
             name: {key: record.how[key] for key in _NULLS if key in record.how} for name, record in scores.items()
         }
+        details |= {} if distances is None else {"type_distances": distances}
         notes = _setup_notes(cells, splits[0], known) + _term_notes(labels, mapping, ontology, to_root=to_root)
         return Scored(scores, details, notes)
 

@@ -18,6 +18,7 @@ from scfm_eval.metrics.metric import Metric, Statistic, UndefinedMetricError
 from scfm_eval.metrics.permutation import permutation_null, type_orders
 from scfm_eval.metrics.resampling import bootstrap_weights
 from scfm_eval.metrics.scgraph import TypeDistances
+from scfm_eval.metrics.weighted import ratio
 from scfm_eval.models.protocols import LabelTrainable
 from scfm_eval.ontology import LabelMap, Ontology
 from scfm_eval.results import ScoreRecord, measure
@@ -33,6 +34,7 @@ _BY_REFERENCE: Mapping[Literal["batches", "ontology"], tuple[Metric[Any], ...]] 
     "ontology": (scgraph.scgraph_ontorwr, scgraph.scgraph_ontorwr_spearman),
 }
 _SHUFFLES = 20
+_SHOWN_TYPES, _DIGITS = 40, 3
 _DEALT_OUT = "of expected counts if true and predicted term were independent, first seed; so is the null"
 _OF_CELLS = "mean of null_of_cells, first seed; so are both nulls"
 
@@ -224,6 +226,30 @@ def geometry_scores(geometry: Geometry) -> dict[str, ScoreRecord]:
         for by, metrics in _BY_REFERENCE.items()
         for metric in metrics
     }
+
+
+def type_distances(geometry: Geometry) -> dict[str, Any] | None:
+    """Return what scGraph compares, of the first seed: distances between types, as lists to 3 digits.
+
+    ``embedding`` and ``reference`` ``(n_types, n_types)`` have each column relative to its largest distance, null is a
+    pair that the reference does not know; ``types`` are the 40 with most cells, at most. ``None`` where scGraph is
+    undefined.
+    """
+    try:
+        found = geometry.by_batches[0]
+    except UndefinedMetricError:
+        return None
+    sizes = [int((geometry.labels == name).sum()) for name in found.types]
+    kept = np.sort(np.argsort(sizes, kind="stable")[::-1][:_SHOWN_TYPES])
+    relative = ratio(found.embedding, np.broadcast_to(found.embedding.max(axis=0), found.embedding.shape))
+    matrices = {"embedding": relative, "reference": found.reference}
+    return {"types": [found.types[i] for i in kept]} | {
+        name: _listed(matrix[np.ix_(kept, kept)]) for name, matrix in matrices.items()
+    }
+
+
+def _listed(matrix: NDArray[np.float64]) -> list[list[float | None]]:
+    return [[None if np.isnan(value) else round(float(value), _DIGITS) for value in row] for row in matrix]
 
 
 def _call_metrics(called: Called) -> dict[str, tuple[Metric[Any], dict[str, Any]]]:

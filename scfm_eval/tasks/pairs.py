@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from itertools import combinations
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from scfm_eval.metrics.metric import UndefinedMetricError
 from scfm_eval.metrics.significance import benjamini_hochberg, mcnemar, wilcoxon_over_seeds
 from scfm_eval.results import Result
+from scfm_eval.tasks.predictions import unpacked
 
 Row = dict[str, Any]
 
@@ -78,14 +78,5 @@ def _right(result: Result, seed: int) -> NDArray[np.bool_]:
     """Return which test cells of a seed's split the model has right."""
     correct = result.details["correct"]
     of_seed = correct["seeds"][str(seed)]
-    n_test = int(_unpacked(of_seed["test"], correct["n_cells"]).sum())
-    return _unpacked(of_seed["right"], n_test)
-
-
-def packed(mask: NDArray[np.bool_]) -> str:
-    """Return a mask as base64 of its bits, the first cell in the highest bit."""
-    return base64.b64encode(np.packbits(mask).tobytes()).decode("ascii")
-
-
-def _unpacked(packed: str, n_cells: int) -> NDArray[np.bool_]:
-    return np.unpackbits(np.frombuffer(base64.b64decode(packed), dtype=np.uint8), count=n_cells).astype(bool)
+    n_test = int(unpacked(of_seed["test"], n_cells=correct["n_cells"]).sum())
+    return unpacked(of_seed["right"], n_cells=n_test)

@@ -43,6 +43,7 @@ from scfm_eval.tasks.perturbation_scores import (
 from scfm_eval.tasks.task import Answers, Scored, lacks
 
 _LOW_VARIANCE, _FEW_NEIGHBORS = 0.1, 0.25
+_STRONGEST, _MOST_PAIRS, _DIGITS = 20, 300, 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,6 +155,7 @@ class Perturbation:
             details["no_answer"][prefix or "own"] = dict(answered[0][prefix].missing)
             if not prefix:
                 details["collapse"] = _collapse(scores, runs)
+                details["deltas"] = _deltas(asked[0], answered[0][prefix].predictions)
         oracle = [parts_of(each, each.responses(_truths(each))) for each in asked]
         ceiling = [parts_of(each, each.ceiling()) for each in asked]
         scores |= _by_split(oracle, prefix="oracle_", names=HEADLINE)
@@ -285,6 +287,30 @@ def _collapse(scores: Mapping[str, ScoreRecord], runs: Sequence[Mapping[str, Par
             flagged = variance < _LOW_VARIANCE or distinct < _FEW_NEIGHBORS
             found[split] = {"variance_ratio": variance, "distinct_neighbors": distinct, "flagged": flagged}
     return found
+
+
+def _deltas(asked: Asked, predictions: Predictions) -> dict[str, list[Any]]:
+    """Return true and predicted changes of a sample of pairs of a question and a gene, the same for every model.
+
+    Genes are the 20 of each question that truly change most and were not perturbed; a question without an answer has
+    no predicted change.
+    """
+    responses = asked.responses(predictions)
+    true = np.where(responses.scored, responses.true_change, 0.0)
+    strongest = np.argsort(-np.abs(true), axis=1, kind="stable")[:, :_STRONGEST]
+    rows, genes = np.repeat(np.arange(len(true)), strongest.shape[1]), strongest.ravel()
+    drawn = np.sort(np.random.default_rng(0).permutation(np.flatnonzero(true[rows, genes]))[:_MOST_PAIRS])
+    rows, genes = rows[drawn], genes[drawn]
+    var = asked.truth.cells.var
+    predicted = responses.predicted_change[rows, genes].round(_DIGITS).tolist()
+    answered = responses.answered[rows].tolist()
+    return {
+        "kind": asked.kinds[rows].tolist(),
+        "condition": responses.conditions[rows].tolist(),
+        "gene": var.get("symbol", var.index).to_numpy().astype(str)[genes].tolist(),
+        "true": true[rows, genes].round(_DIGITS).tolist(),
+        "predicted": [change if known else None for change, known in zip(predicted, answered, strict=True)],
+    }
 
 
 def _notes(task: Perturbation, truth: Truth, asked: Asked, details: Mapping[str, Any]) -> list[str]:

@@ -4,32 +4,55 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 from anndata import AnnData
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
-from scfm_eval.metrics.metric import Statistic, metric
+from scfm_eval import timing
+from scfm_eval.metrics.metric import InapplicableMetricError, Metric, Statistic, metric
 from scfm_eval.metrics.resampling import bootstrap_weights
 from scfm_eval.models.protocols import Embedder, learns_here
 from scfm_eval.results import ScoreRecord, measure
 from scfm_eval.tasks.task import N_RESAMPLES, lacks
 
 _SIDE = 1024
-_HOW = {"unit of resampling": "round", "calibration": f"float32 matrix product of side {_SIDE} on the host, same round"}
+_TICK = 1e-9
+_HOW = {"unit of resampling": "round", "calibration": f"float32 matrix product of side {_SIDE} on one core, same round"}
 
 
 @dataclass(frozen=True)
 class Rounds:
-    """Seconds by round ``(n_rounds,)``: for some cells, for twice as many, and for one matrix product."""
+    """Seconds by round, ``(n_rounds,)`` each.
+
+    Parameters
+    ----------
+    once, twice
+        For some cells, and for twice as many.
+    product
+        For one matrix product in the same round.
+    n_cells
+        How many "some" are.
+    loads
+        For loading the model, and for one matrix product right after.
+    phases
+        What of ``once`` went into each phase that the model states.
+    """
 
     once: NDArray[np.float64]
     twice: NDArray[np.float64]
     product: NDArray[np.float64]
     n_cells: int
+    loads: tuple[NDArray[np.float64], NDArray[np.float64]]
+    phases: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+
+    def seconds(self) -> dict[str, float]:
+        """Return the mean over rounds of loading, and of each phase of ``once``."""
+        return {name: float(values.mean()) for name, values in {"load": self.loads[0], **self.phases}.items()}
 
 
 @dataclass(frozen=True)
@@ -59,16 +82,41 @@ class Throughput:
         return lacks(model, Embedder)
 
 
-def timed(embed: Callable[[AnnData], Any], cells: AnnData, *, task: Throughput) -> Rounds:
-    """Time ``embed`` on the first cells, on twice as many, and a matrix product, one after the other in each round."""
+def timed(load: Callable[[bool], Any], cells: AnnData, *, task: Throughput) -> Rounds:
+    """Time loading, and embedding the first cells and twice as many, each beside a matrix product in every round.
+
+    Parameters
+    ----------
+    load
+        Returns the loaded model; with true it is loaded anew.
+    cells
+        At least ``2 * task.n_cells``.
+    task
+        How many cells and rounds.
+    """
     few, many = cells[: task.n_cells].copy(), cells[: 2 * task.n_cells].copy()
     square = np.ones((_SIDE, _SIDE), dtype=np.float32)
+
+    def product() -> None:
+        # one thread: how many the process may use is no property of the machine
+        with threadpool_limits(1):
+            square @ square
+
+    # what is imported, read from disk or compiled once is no part of any round
+    load(False).embed(few)
+    product()
+    loads = [(_seconds(partial(load, True)), _seconds(product)) for _ in range(task.n_rounds)]
+    embed = load(False).embed
     embed(few)
-    seconds = [
-        (_seconds(embed, few), _seconds(embed, many), _seconds(square.__matmul__, square)) for _ in range(task.n_rounds)
-    ]
-    once, twice, product = np.array(seconds).T
-    return Rounds(once, twice, product, n_cells=few.n_obs)
+    seconds, phases = [], []
+    for _ in range(task.n_rounds):
+        with timing.recording() as spent:
+            small = _seconds(partial(embed, few))
+        seconds.append((small, _seconds(partial(embed, many)), _seconds(product)))
+        phases.append(spent)
+    by_phase = {name: np.array([spent[name] for spent in phases]) for name in phases[0]}
+    (once, twice, beside), (loading, after) = np.array(seconds).T, np.array(loads).T
+    return Rounds(once, twice, beside, few.n_obs, loads=(loading, after), phases=by_phase)
 
 
 def scored(rounds: Rounds) -> dict[str, ScoreRecord]:
@@ -78,10 +126,13 @@ def scored(rounds: Rounds) -> dict[str, ScoreRecord]:
         units=np.arange(n_rounds), strata=np.zeros(n_rounds, dtype=int), n_resamples=N_RESAMPLES, seed=0
     )
     scores = {}
-    for timing in (cells_per_second, log2_speed, growth):
-        made = timing.statistic(rounds)
-        scores[timing.name] = measure(timing, partial(list, [made]), weights=weights)
+    for rate in (cells_per_second, log2_speed, growth, log2_load, log2_tokenise, log2_forward):
+        scores[rate.name] = measure(rate, partial(_alone, rate, rounds), weights=weights)
     return scores
+
+
+def _alone(rate: Metric[[Rounds]], rounds: Rounds) -> list[Statistic]:
+    return [rate.statistic(rounds)]
 
 
 @metric(best=np.inf, worst=0.0, source="scfm_eval")
@@ -102,11 +153,39 @@ def growth(rounds: Rounds) -> Statistic:
     return _mean(rounds.twice / rounds.once)
 
 
+@metric(best=-np.inf, worst=np.inf, source="scfm_eval")
+def log2_load(rounds: Rounds) -> Statistic:
+    """Log2 of the matrix products that the machine makes while the model is loaded; one more is twice the time."""
+    return _log2(*rounds.loads)
+
+
+@metric(best=-np.inf, worst=np.inf, source="scfm_eval")
+def log2_tokenise(rounds: Rounds) -> Statistic:
+    """Log2 of the matrix products that the machine makes while the cells are tokenised."""
+    return _of_phase(rounds, "tokenise")
+
+
+@metric(best=-np.inf, worst=np.inf, source="scfm_eval")
+def log2_forward(rounds: Rounds) -> Statistic:
+    """Log2 of the matrix products that the machine makes in the forward pass over the cells."""
+    return _of_phase(rounds, "forward")
+
+
+def _of_phase(rounds: Rounds, name: str) -> Statistic:
+    if name not in rounds.phases:
+        raise InapplicableMetricError(f"the model states no phase {name!r}")
+    return _log2(rounds.phases[name], rounds.product)
+
+
+def _log2(seconds: NDArray[np.float64], product: NDArray[np.float64]) -> Statistic:
+    return _mean(np.log2(np.maximum(seconds, _TICK) / product))
+
+
 def _mean(values: NDArray[np.float64]) -> Statistic:
     return Statistic(lambda weights: weights @ values / weights.sum(axis=1), n_cells=len(values), how=_HOW)
 
 
-def _seconds(call: Callable[[Any], Any], argument: Any) -> float:
+def _seconds(call: Callable[[], Any]) -> float:
     start = time.perf_counter()
-    call(argument)
+    call()
     return time.perf_counter() - start

@@ -24,6 +24,7 @@ from scfm_eval.models.protocols import Embedder
 from scfm_eval.results import ScoreRecord, measure
 from scfm_eval.tasks import probes, small_probes
 from scfm_eval.tasks.labelled import Labelled, has_seen_cells, split_details
+from scfm_eval.tasks.predictions import prediction_details
 from scfm_eval.tasks.task import N_RESAMPLES, Answers, Scored, lacks, resampling_weights
 
 _DOMAINS = ("source", "target")
@@ -222,11 +223,9 @@ def _units(known: _Known) -> dict[str, str]:
 
 def _details(known: _Known, run: _Run, *, split: Split) -> dict[str, Any]:
     truth, classes = known.labels[known.target], np.unique(known.labels)
-    return {
-        "classes": classes.tolist(),
+    tested = known.placed(known.target)
+    return prediction_details(truth, run.transferred, classes=classes, tested=tested) | {
         "cells": {name: int((known.domain == name).sum()) for name in _DOMAINS},
-        "confusion_matrix": classification.confusion_matrix(truth, run.transferred, classes=classes).tolist(),
-        "per_class": dict(classification.per_class(truth, run.transferred, classes=classes)),
         "per_class_within": dict(classification.per_class(truth, run.within, classes=classes)),
         "split": split_details(split),
     }

@@ -13,6 +13,7 @@ from scfm_eval.baselines.scanorama import Scanorama
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.metrics.ontology import lcad
 from scfm_eval.metrics.permutation import type_orders
+from scfm_eval.metrics.scgraph import TypeDistances, scgraph
 from scfm_eval.models.protocols import LabelTrainable
 from scfm_eval.ontology import load_ontology, map_labels
 from scfm_eval.tasks.ontology import OntologyConsistency
@@ -99,6 +100,37 @@ def test_the_expression_itself_has_the_geometry_of_its_batches(cells):
     assert found.details["ontology"] == load_ontology(MINI).release
     assert found.details["nulls"]["lcad_symmetric"]["null"]["n_permutations"] == 1000
     assert found.details["terms"]["memory B cells"] == {"term": "CL:0000787", "name": "memory B cell", "how": "name"}
+
+
+def test_what_scgraph_compares_is_kept(cells):
+    embedding = np.log1p(cells.X.toarray())
+    found = score(cells, embedding)
+    kept = found.details["type_distances"]
+    assert kept["types"] == sorted(TYPES)
+    distances, reference = (np.array(kept[name]) for name in ("embedding", "reference"))
+    for matrix in (distances, reference):
+        assert matrix.shape == (5, 5)
+        np.testing.assert_array_equal(np.diag(matrix), 0)
+        np.testing.assert_allclose(matrix.max(axis=0), 1)
+    again = scgraph(TypeDistances(tuple(TYPES), distances, reference))
+    assert again == pytest.approx(found.scores["scgraph"].value, abs=0.01)
+    assert score(cells, 7 * embedding).details["type_distances"]["embedding"] == kept["embedding"]
+
+
+def test_without_a_comparison_no_distances_are_kept():
+    cells = typed(60)
+    found = score(cells, np.log1p(cells.X.toarray()))
+    assert found.scores["scgraph"].value is None
+    assert "type_distances" not in found.details
+
+
+def test_pairs_that_no_batch_has_are_null():
+    kinds = np.arange(300) % len(TYPES)
+    cells = typed(300, batch=np.where(kinds < 3, "x", "y"))
+    reference = score(cells, np.log1p(cells.X.toarray())).details["type_distances"]["reference"]
+    place = {name: i for i, name in enumerate(sorted(TYPES))}
+    assert reference[place[TYPES[0]]][place[TYPES[4]]] is None
+    assert reference[place[TYPES[0]]][place[TYPES[1]]] is not None
 
 
 def test_one_cell_more_wrong_costs_its_distance():

@@ -150,6 +150,32 @@ def test_the_ceiling_is_above_constant_answers_and_the_same_for_all():
     assert found.scores["ceiling_single_pds_l1"] == other.scores["ceiling_single_pds_l1"]
 
 
+def test_some_changes_are_kept_the_same_pairs_for_every_model():
+    of = {make: scored(make).details["deltas"] for make in (Oracle, NoChange, TrainingMean, Additive)}
+    oracle, none = of[Oracle], of[NoChange]
+    assert len(oracle["gene"]) == 300
+    for found in of.values():
+        assert {name: found[name] for name in ("kind", "condition", "gene", "true")} == {
+            name: oracle[name] for name in ("kind", "condition", "gene", "true")
+        }
+    assert oracle["predicted"] == pytest.approx(oracle["true"], abs=2e-4)
+    assert set(none["predicted"]) == {0.0}
+    unanswered = [change is None for change in of[Additive]["predicted"]]
+    assert unanswered == [kind != "combination2" for kind in oracle["kind"]]
+
+
+def test_kept_changes_are_those_of_the_most_changed_genes_that_were_not_perturbed():
+    found = scored(Oracle).details["deltas"]
+    means = pseudobulk(CELLS)
+    for kind, name, gene, change in zip(*(found[key] for key in ("kind", "condition", "gene", "true")), strict=True):
+        assert kind in KINDS
+        condition = Condition.named(name)
+        true = means.changes[condition][~CELLS.var_names.isin(condition.genes)]
+        assert gene not in condition.genes
+        assert abs(change) >= np.sort(np.abs(true))[-20] - 1e-4
+        assert change == pytest.approx(means.changes[condition][CELLS.var_names.get_loc(gene)], abs=1e-4)
+
+
 def test_additive_answers_combinations_of_seen_parts_only():
     found = scored(Additive)
     assert found.scores["combination2_pearson_delta"].value > 0.6
