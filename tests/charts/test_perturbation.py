@@ -1,0 +1,39 @@
+"""The scatter of changes: each pair where it belongs, no point without an answer."""
+
+from __future__ import annotations
+
+import re
+
+from scfm_eval.charts import figures
+from tests.charts.made import drawn, figure, report, result, rows
+
+TRUE = {"kind": ["single", "context"], "condition": ["A", "B"], "gene": ["g", "h"], "true": [1.0, -2.0]}
+
+
+def moved(model, *predicted):
+    return result(model, task="perturbation", details={"deltas": TRUE | {"predicted": list(predicted)}})
+
+
+def test_pairs_are_those_of_the_report_and_signs_are_counted():
+    found = figure("perturbation-deltas-cells", moved("mine", 0.5, 1.0))
+    (row,) = rows(found)
+    assert row == {"model": "mine"} | TRUE | {"predicted": [0.5, 1.0]}
+    assert "Changes of log expression of 2 pairs" in found.alt
+    assert "The sign of mine is right in 50% of them, with a mean absolute error of 1.75." in found.alt
+
+
+def test_a_pair_without_an_answer_is_no_point_at_zero():
+    found = figure("perturbation-deltas-cells", moved("mine", 0.5, None))
+    assert "1 pair without an answer not drawn." in found.alt
+    points = re.findall(r"mark-symbol role-mark layer_1_marks.*?</g>", drawn(found), re.DOTALL)
+    assert points[0].count("<path") == 1
+
+
+def test_a_model_without_any_answer_is_said_to_have_none():
+    found = figure("perturbation-deltas-cells", moved("mine", None, None))
+    assert "The sign of mine is right in none, since it gave no answer, and 2 pairs without an answer" in found.alt
+
+
+def test_no_pair_no_figure():
+    nothing = {"deltas": {name: [] for name in (*TRUE, "predicted")}}
+    assert not [one for one in figures(report(result(task="perturbation", details=nothing))) if "deltas" in one.name]
