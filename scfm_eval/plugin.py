@@ -5,78 +5,24 @@ Imports the standard library and pytest only; everything heavy is imported when 
 
 from __future__ import annotations
 
-import argparse
-import re
 import signal
 import sys
 import tempfile
 import tomllib
 import warnings
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
-from functools import cached_property
-from itertools import chain, combinations
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-from _pytest.mark.expression import Expression
 
+from scfm_eval.options import DEFAULT_DATASETS, pytest_addoption
 from scfm_eval.quiet import Quiet
 from scfm_eval.reporting import CLAIM_PROPERTY, COLLECTOR, COMPARISONS_PROPERTY
+from scfm_eval.selection import RUN, Run
 
-if TYPE_CHECKING:
-    from scfm_eval.cells import Cells
-    from scfm_eval.datasets.dataset import Dataset
-    from scfm_eval.models.protocols import Card
-    from scfm_eval.tasks.task import Task
-
-DEFAULT_DATASETS = ("pbmc68k_reduced", "synthetic_batches", "synthetic_perturbations", "synthetic_transfer")
-"""What runs when no dataset is named: all come with the package, and each task takes the first that has its keys."""
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the suite's options."""
-    group = parser.getgroup("scfm_eval", "single-cell foundation models")
-    group.addoption(
-        "--model",
-        action="append",
-        default=[],
-        metavar="MODEL",
-        help="installed name, FILE.py:Class, or stored embeddings (emb.h5ad:X_mine, .npz, .npy, .parquet); repeatable",
-    )
-    group.addoption(
-        "--dataset",
-        action="append",
-        default=[],
-        metavar="DATASET",
-        help=f"installed name, FILE.py:OBJECT, or my.h5ad:label=cell_type,batch=donor; repeatable; "
-        f"SOURCE->TARGET joins two for transfer; default {', '.join(DEFAULT_DATASETS)}",
-    )
-    group.addoption(
-        "--weights",
-        action="append",
-        default=[],
-        metavar="NAME=PATH",
-        help="local weights folder of a model; repeatable",
-    )
-    group.addoption("--report", default="reports/latest.json", metavar="PATH", help="where the JSON report is written")
-    group.addoption("--reference", default=None, metavar="PATH", help="report that scores must not fall behind")
-    group.addoption("--device", default="cpu", help="cpu, cuda or cuda:N")
-    group.addoption(
-        "--precision", default="float32", choices=("float32", "bfloat16", "float16"), help="precision of model weights"
-    )
-    group.addoption("--seeds", type=_positive, default=1, metavar="N", help="repeats of splits and trained baselines")
-    group.addoption(
-        "--ontology",
-        default="",
-        metavar="PATH",
-        help="an .obo file instead of the packaged Cell Ontology, for the ontology task",
-    )
-    group.addoption("--offline", action="store_true", help="never download")
-
+__all__ = ["pytest_addoption"]
 
 _NONE_SELECTED = (
     "no claim was selected: the datasets lack the keys that the selected claims need (see `scfm-eval list`), "
@@ -84,16 +30,10 @@ _NONE_SELECTED = (
 )
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is no number of repeats: give 1 or more")
-    return int(text)
-
-
-def _refuse_twins(names: list[str], *, kind: str) -> None:
-    twins = sorted({name for name in names if names.count(name) > 1})
-    if twins:
-        raise pytest.UsageError(f"--{kind}: {twins[0]} is given twice; results are told apart by name, so rename one")
+QUIET = pytest.StashKey[Quiet]()
+"""Where a worker of a distributed run asks for the machine to itself."""
+N_COMPARED = pytest.StashKey[int]()
+"""How many claims of the run compare with the reference."""
 
 
 def _check_writable(place: Path, *, what: str) -> None:
@@ -109,172 +49,6 @@ def _check_writable(place: Path, *, what: str) -> None:
         raise pytest.UsageError(
             f"{what} {place} cannot be written: {error}; give a path in a writable folder"
         ) from error
-
-
-@dataclass
-class Run:
-    """What this run is about; made once per process from the command line.
-
-    Parameters
-    ----------
-    config
-        The configuration of pytest.
-    """
-
-    config: pytest.Config
-    refusals: dict[str, list[str]] = field(default_factory=dict)
-    asks_models: bool = False
-    claims: dict[Path, set[str]] = field(default_factory=dict)
-    _cells: dict[int, Cells] = field(default_factory=dict)
-
-    @cached_property
-    def weights(self) -> dict[str, Path]:
-        """Local weights folder by model name."""
-        pairs = [pair.partition("=") for pair in self.config.getoption("--weights")]
-        wrong = [name for name, _, path in pairs if not path]
-        if wrong:
-            raise pytest.UsageError(f"--weights {wrong[0]}: give NAME=PATH, e.g. --weights geneformer=models/V2")
-        return {name: Path(path) for name, _, path in pairs}
-
-    @cached_property
-    def datasets(self) -> list[Dataset]:
-        """Declarations of the datasets."""
-        from scfm_eval.discovery import find_dataset
-
-        found = [find_dataset(spec) for spec in self.config.getoption("--dataset") or DEFAULT_DATASETS]
-        _refuse_twins([dataset.name for dataset in found], kind="dataset")
-        return found
-
-    def cells(self, index: int) -> Cells:
-        """Return the loaded dataset, read once per process."""
-        from scfm_eval.cells import Cells
-
-        if index not in self._cells:
-            dataset = self.datasets[index]
-            self._cells[index] = Cells(dataset, dataset.load(offline=self.config.getoption("--offline")))
-        return self._cells[index]
-
-    @cached_property
-    def installed(self) -> list[str]:
-        """Names of installed models, baselines and controls."""
-        from scfm_eval.discovery import model_names
-
-        return model_names()
-
-    @cached_property
-    def asked(self) -> dict[str, type]:
-        """The models that were asked for by name, through ``--model`` or ``-k``."""
-        from scfm_eval.discovery import find_model
-        from scfm_eval.models.protocols import card
-
-        classes = [find_model(spec) for spec in self.config.getoption("--model")]
-        _refuse_twins([card(model).name for model in classes], kind="model")
-        named = {card(model).name: model for model in classes}
-        for name in set(named) & set(self.installed):
-            if named[name] is not find_model(name):
-                raise pytest.UsageError(
-                    f"--model: {name} is the name of an installed model; give your class another `name`"
-                )
-        return named | {
-            name: find_model(name) for name in self.installed if name not in named and self._in_keywords(name)
-        }
-
-    def _in_keywords(self, name: str) -> bool:
-        """Whether ``-k`` names this model and, for some test, selects it because of that name."""
-        expression = self.config.getoption("keyword")
-        words = set(re.findall(r"[\w.+-]+", expression or ""))
-        if name not in words:
-            return False
-        others = sorted(words - {*self.installed, "and", "or", "not"})
-        compiled = Expression.compile(expression)
-
-        def selects(true: set[str]) -> bool:
-            matcher: Any = lambda word, **_: word in true  # noqa: E731
-            return compiled.evaluate(matcher)
-
-        subsets = chain.from_iterable(combinations(others, n) for n in range(len(others) + 1))
-        return any(selects({name, *subset}) and not selects(set(subset)) for subset in subsets)
-
-    @cached_property
-    def models(self) -> dict[str, type]:
-        """The models that claims are asked of."""
-        if self.config.getoption("--model"):
-            return self.asked
-        return self.asked | self._at_hand()
-
-    def _at_hand(self) -> dict[str, type]:
-        from scfm_eval.discovery import find_model
-
-        classes = {name: find_model(name) for name in self.installed}
-        return {name: model for name, model in classes.items() if _comes_along(name, model, self.weights.get(name))}
-
-    def card(self, name: str) -> Card:
-        """Return the card of a model of this run, or of an installed one."""
-        from scfm_eval.discovery import find_model
-        from scfm_eval.models.protocols import card
-
-        model = self.models.get(name) or find_model(name)
-        return card(model, name=name)
-
-    def task(self, module: ModuleType) -> Task | None:
-        """Return the task of a module of claims, with what the command line says about it; ``None`` without one."""
-        task: Any = getattr(module, "task", None)
-        ontology = self.config.getoption("--ontology")
-        chosen: Task | None = replace(task, ontology=ontology) if ontology and hasattr(task, "ontology") else task
-        return chosen
-
-    def pairs(self, task: Task, rivals: Iterable[str], *, pretrained_only: bool) -> list[Any]:
-        """Return one pytest parameter for each model and dataset of which the task can be asked."""
-        rivals = set(rivals)
-        return [
-            self._parameter(task, name, dataset, index)
-            for name in self.models
-            if self._is_claimed(name, task, rivals) and (not pretrained_only or self.card(name).role == "model")
-            for index, dataset in self.fitting(task, rivals)
-        ]
-
-    def fitting(self, task: Task, rivals: Iterable[str]) -> list[tuple[int, Dataset]]:
-        """Return the datasets that have every key that the task and the rivals of the claim need, with their places.
-
-        Where no dataset is named, a task is asked of the first one that has its keys: the others stand in for what that
-        one lacks. A claim whose rivals need more than that one has (Harmony needs batches) is then no test.
-        """
-        # cells that were joined for a transfer are for no other task
-        have = [
-            (index, dataset)
-            for index, dataset in enumerate(self.datasets)
-            if set(task.keys) <= set(dataset.keys) and ("domain" in task.keys or "domain" not in dataset.keys)
-        ]
-        chosen = have if self.config.getoption("--dataset") else have[:1]
-        needed = {key for rival in rivals for key in self.card(rival).needs}
-        return [(index, dataset) for index, dataset in chosen if needed <= set(dataset.keys)]
-
-    def _is_claimed(self, name: str, task: Task, rivals: set[str]) -> bool:
-        from scfm_eval.models.protocols import missing_methods
-
-        # nothing is compared with itself, and baselines with each other, or out of place, only on request
-        if name in rivals:
-            return False
-        model, is_baseline = self.models[name], self.card(name).role == "baseline"
-        if is_baseline and name not in self.asked and (missing_methods(model, task.capability) or task.refuses(model)):
-            return False
-        among_baselines = is_baseline and any(self.card(r).role == "baseline" for r in rivals)
-        return name in self.asked or not among_baselines
-
-    def _parameter(self, task: Task, name: str, dataset: Dataset, index: int) -> Any:
-        from scfm_eval.evaluate import lacking_keys
-
-        refusal = task.refuses(self.models[name]) or lacking_keys(self.card(name), dataset)
-        marks: list[pytest.MarkDecorator] = [pytest.mark.xdist_group(name)]
-        if refusal:
-            self.refusals.setdefault(name, []).append(f"{task.name} on {dataset.name}: {refusal}")
-            marks.append(pytest.mark.skip(reason=f"{name} cannot take part in {task.name}: {refusal}"))
-        return pytest.param(name, index, marks=marks, id=f"{name}-{dataset.name}")
-
-
-RUN = pytest.StashKey[Run]()
-QUIET = pytest.StashKey[Quiet]()
-"""Where a worker of a distributed run asks for the machine to itself."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -309,6 +83,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
     option = session.config.getoption
     _check_writable(Path(option("--report")), what="--report")
+    if option("--html") is not None:
+        _check_writable(Path(option("--html")), what="--html")
     _check_writable(Store().folder / "any", what="SCFM_EVAL_CACHE")
     with _usage_errors():
         check_device(option("--device"))
@@ -375,14 +151,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         warnings.warn(pytest.PytestWarning("--reference: no test_has_not_regressed is selected"), stacklevel=1)
     if config.getoption("--reference") is None:
         gone += compared
+    config.stash[N_COMPARED] = sum(_is_runnable(item) for item in compared)
     if gone:
         items[:] = [item for item in items if item not in gone]
         config.hook.pytest_deselected(items=gone)
+    if hasattr(config, "workerinput"):
+        items[:] = _in_turns(items)
     for item in items:
         _mark(item, config)
     _warn_of_stale_expectations(config.stash[RUN].claims)
     if not hasattr(config, "workerinput") and not config.getoption("collectonly"):
         _check_asked(config.stash[RUN], items)
+
+
+def _in_turns(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Turn the order of every second model's claims round: workers would wait for each other at each baseline."""
+    models = list(dict.fromkeys(_parameters(item).get("model") for item in items))
+    of_model = {model: [item for item in items if _parameters(item).get("model") == model] for model in models}
+    return [item for place, model in enumerate(models) for item in of_model[model][:: -1 if place % 2 else 1]]
 
 
 def _check_asked(run: Run, items: list[pytest.Item]) -> None:
@@ -419,8 +205,9 @@ def _mark(item: pytest.Item, config: pytest.Config) -> None:
     claim = f"{item.path.stem}::{getattr(item, 'originalname', item.name)}"
     reason = known.get(f"{claim}[{dataset}]", known.get(claim))
     if reason is not None:
+        how = reason if isinstance(reason, dict) else {"reason": reason, "strict": True}
         # set-up errors and undecided comparisons are never what was expected
-        item.add_marker(pytest.mark.xfail(reason=reason, strict=True, raises=AssertionError))
+        item.add_marker(pytest.mark.xfail(**how, raises=AssertionError))
 
 
 def _warn_of_stale_expectations(claims: dict[Path, set[str]]) -> None:
@@ -435,17 +222,8 @@ def _warn_of_stale_expectations(claims: dict[Path, set[str]]) -> None:
                     )
 
 
-def _expected_failures(path: Path) -> dict[str, dict[str, str]]:
+def _expected_failures(path: Path) -> dict[str, dict[str, Any]]:
     return tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-
-
-def _comes_along(name: str, model: type, weights: Path | None) -> bool:
-    from scfm_eval.models.protocols import Pretrained, card, missing_methods
-
-    about = card(model, name=name)
-    if about.role != "model":
-        return about.in_default_run
-    return weights is not None or (not missing_methods(model, Pretrained) and model.available())  # type: ignore[attr-defined]
 
 
 @contextmanager
@@ -484,7 +262,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Keep every comparison that a claim makes, held or not, and skip a claim about what a model cannot have."""
     from scfm_eval import score
 
-    with score.recording() as made:
+    with score.recording() as made, score.one_of(item.config.stash.get(N_COMPARED, 1)):
         try:
             return (yield)
         except score.NotApplicableError as error:

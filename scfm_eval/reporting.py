@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +25,8 @@ COMPARISONS_PROPERTY = "scfm_eval.comparisons"
 """Name of the test property that carries the comparisons of a claim."""
 
 
+_SHOWN = {"comparison": "text", "difference": "difference", "low": "low", "high": "high"}
+
 COLLECTOR = "scfm_eval_collector"
 """Name of the plugin that collects results and verdicts on the controller."""
 
@@ -36,11 +39,14 @@ class _Collector:
         self.path = Path(config.getoption("--report"))
         self.results: dict[tuple[str, ...], Result] = {}
         self.verdicts: dict[str, Verdict] = {}
+        self.lines: dict[str, int | None] = {}
         self.interrupted = False
         self.report: Report | None = None
         self.written: Path | None = None
+        self.page: Path | None = None
 
-    @pytest.hookimpl
+    # first, so that those who write properties down (JUnit) meet few and short ones
+    @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         properties = dict(report.user_properties)
         for name, value in report.user_properties:
@@ -51,6 +57,8 @@ class _Collector:
             self.verdicts[report.nodeid] = _verdict(report, {CLAIM_PROPERTY: (None, None)})
         if CLAIM_PROPERTY in properties and (report.when == "call" or report.outcome != "passed"):
             self.verdicts[report.nodeid] = _verdict(report, properties)
+            self.lines[report.nodeid] = report.location[1]
+        report.user_properties = list(_for_readers(report.user_properties))
 
     def models_tried(self) -> set[str | None]:
         return {verdict.model for verdict in self.verdicts.values() if verdict.outcome != "skipped"}
@@ -78,6 +86,19 @@ class _Collector:
                 self.written = write_report(self.report, elsewhere)
                 print(f"\nERROR: {self.path} cannot be written ({error}); the report is {elsewhere}", file=sys.stderr)
                 session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+            if self.config.getoption("--html") is not None:
+                self._write_page(session)
+
+    def _write_page(self, session: pytest.Session) -> None:
+        from scfm_eval.html.page import write_page
+
+        assert self.report is not None
+        path = self.config.getoption("--html")
+        try:
+            self.page = write_page([self.report], path)
+        except OSError as error:
+            print(f"\nERROR: {path} cannot be written ({error}); `scfm-eval html` writes it later", file=sys.stderr)
+            session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
 
     def _report(self) -> Report:
         from scfm_eval.environment import environment
@@ -102,6 +123,7 @@ class _Collector:
         if self.report is None:
             return
         terminalreporter.section("scfm_eval")
+        from scfm_eval import github
         from scfm_eval.tables import render
 
         for line in render(self.report, width=terminalreporter._tw.fullwidth).splitlines():
@@ -109,13 +131,31 @@ class _Collector:
         for verdict in self.verdicts.values():
             if verdict.outcome in ("failed", "error", "unexpected pass"):
                 terminalreporter.write_line(_red_line(verdict), red=True)
+        if github.is_here():
+            for line in github.workflow_commands(self.verdicts, self.lines, root=self.config.rootpath):
+                terminalreporter.write_line(line)
+            github.add_summary(self.report)
         terminalreporter.write_line(f"report: {self.written}")
+        if self.page is not None:
+            terminalreporter.write_line(f"page: {self.page}")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Collect on the controller only; workers hand their results over with their tests."""
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(_Collector(config), COLLECTOR)
+
+
+def _for_readers(properties: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """Turn what the report is made from into a few short properties: model, dataset, and each comparison."""
+    for name, value in properties:
+        if name == CLAIM_PROPERTY:
+            yield from (pair for pair in zip(("model", "dataset"), value, strict=True) if pair[1] is not None)
+        elif name == COMPARISONS_PROPERTY:
+            for made in value:
+                yield from ((key, made[field]) for key, field in _SHOWN.items() if made[field] is not None)
+        elif name != RESULT_PROPERTY:
+            yield name, value
 
 
 def _verdict(report: pytest.TestReport, properties: dict[str, Any]) -> Verdict:
@@ -137,7 +177,8 @@ def _verdict(report: pytest.TestReport, properties: dict[str, Any]) -> Verdict:
 
 def _outcome(report: pytest.TestReport) -> Outcome:
     if hasattr(report, "wasxfail"):
-        return "expected failure" if report.skipped else "unexpected pass"
+        # a pass of one that is strict is a failure
+        return "expected failure" if report.skipped else "passed"
     if report.failed and "[XPASS(strict)]" in str(report.longrepr):
         return "unexpected pass"
     if report.failed:
@@ -159,6 +200,5 @@ def _reason(report: pytest.TestReport) -> str:
 
 def _red_line(verdict: Verdict) -> str:
     name = verdict.claim.rpartition("::")[2]
-    lost = [made.text for made in verdict.comparisons if not made.holds]
-    why = "; ".join(lost) or verdict.reason.replace("\n", "; ")
+    why = verdict.why().replace("\n", "; ")
     return f"{verdict.outcome.upper()} {name} [{verdict.model or ''} {verdict.dataset or ''}]: {why}"

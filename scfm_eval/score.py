@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -13,12 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scfm_eval.metrics.metric import UndefinedMetricError
+from scfm_eval.metrics.noise import rerun_noise
 from scfm_eval.metrics.resampling import interval
 
 _ROUNDING = 1e-9
 """What lies closer to zero than this is level: sums in another order differ by less."""
 
+RUN_LEVEL = 0.05
+"""Probability that any comparison with the reference is red in a run of an unchanged model."""
+
 _made: ContextVar[list[Comparison] | None] = ContextVar("comparisons", default=None)
+_n_with_reference: ContextVar[int] = ContextVar("comparisons with the reference", default=1)
 
 
 class UndecidedError(Exception):
@@ -45,6 +50,8 @@ class Comparison:
         Left minus right with its 95 % interval, from paired resamples; ``None`` where undecidable.
     reason
         Why the comparison could not be decided; empty where it could.
+    noise
+        What the difference was held against, in words; empty where the interval decides.
     """
 
     left: str
@@ -55,6 +62,7 @@ class Comparison:
     low: float | None = None
     high: float | None = None
     reason: str = ""
+    noise: str = ""
 
     def __bool__(self) -> bool:
         if self.reason:
@@ -65,7 +73,7 @@ class Comparison:
         claim = f"{self.left} is {'' if self.holds else 'not '}{self.relation} {self.right}"
         if self.reason:
             return f"{claim}: cannot be decided: {self.reason}"
-        return f"{claim}: {self._amount()}"
+        return f"{claim}: {self._amount()}{self.noise and '; '}{self.noise}"
 
     def _amount(self) -> str:
         assert self.difference is not None
@@ -89,6 +97,16 @@ def recording() -> Iterator[list[Comparison]]:
         yield made
     finally:
         _made.reset(token)
+
+
+@contextmanager
+def one_of(n: int) -> Iterator[None]:
+    """State that a comparison with the reference made inside is one of ``n`` of its run, at least 1."""
+    token = _n_with_reference.set(max(1, n))
+    try:
+        yield
+    finally:
+        _n_with_reference.reset(token)
 
 
 class Score(float):
@@ -118,6 +136,10 @@ class Score(float):
     applies
         Whether model and dataset have what the score needs; comparing one that does not apply raises
         :class:`NotApplicableError`.
+    per_seed
+        The number by seed; empty where it is not known.
+    n_units
+        Cells, donors or rounds that the resamples draw; ``None`` is not known.
     """
 
     name: str
@@ -129,6 +151,8 @@ class Score(float):
     pairing: str
     reason: str
     applies: bool
+    per_seed: NDArray[np.float64]
+    n_units: int | None
     shift: float
 
     def __new__(
@@ -144,6 +168,8 @@ class Score(float):
         pairing: str = "",
         reason: str = "",
         applies: bool = True,
+        per_seed: Sequence[float] | NDArray[Any] = (),
+        n_units: int | None = None,
         shift: float = 0.0,
     ) -> Score:
         """Make the float and attach what is known of it."""
@@ -151,6 +177,7 @@ class Score(float):
         self.name, self.model, self.dataset = name, model, dataset
         self.higher_is_better, self.chance = higher_is_better, chance
         self.pairing, self.reason, self.applies, self.shift = pairing, reason, applies, shift
+        self.per_seed, self.n_units = np.asarray(per_seed, dtype=np.float64), n_units
         self.replicates = np.empty(0) if replicates is None else np.asarray(replicates, dtype=np.float64)
         return self
 
@@ -197,6 +224,8 @@ class Score(float):
             pairing=self.pairing,
             reason=self.reason,
             applies=self.applies,
+            per_seed=self.per_seed + by,
+            n_units=self.n_units,
             shift=self.shift + by,
         )
 
@@ -213,10 +242,28 @@ class Score(float):
         return _record(self.compare(other, "<="))
 
     def has_not_regressed_from(self, reference: Score) -> Comparison:
-        """Whether the score is not worse than the reference beyond its noise; undecidable raises as a truth."""
-        return _record(
-            self.compare(reference, "at least level with" if self.higher_is_better else "at most level with")
-        )
+        """Whether the score is not worse than the reference beyond what two runs of an unchanged model differ by.
+
+        The loss is held against its noise (see :func:`~scfm_eval.metrics.noise.rerun_noise`) at the one-sided level
+        ``RUN_LEVEL`` / *n*, where *n* is how many such comparisons the run makes (:func:`one_of`): so at most 5 % of
+        unchanged runs have any of them red, however the comparisons hang together. No difference is never a loss.
+
+        Raises
+        ------
+        NotApplicableError
+            The reference has no value: there is nothing to fall behind.
+
+        Returns
+        -------
+        The comparison; used as a truth it raises :class:`UndecidedError` where only this score has no value.
+        """
+        if math.isnan(reference):
+            raise NotApplicableError(f"nothing to fall behind: {reference}")
+        relation = "at least level with" if self.higher_is_better else "at most level with"
+        if math.isnan(self):
+            gone = f"it had a value, and has none now: {self.reason}"
+            return _record(Comparison(str(self), relation, str(reference), holds=False, reason=gone))
+        return _record(self.compare(reference, relation))
 
     def compare(self, other: float | None, relation: str) -> Comparison:
         """Return what comes of ``self <relation> other``: an operator, or "at least" or "at most level with"."""
@@ -237,15 +284,23 @@ class Score(float):
             low, high = interval(paired)
         except UndefinedMetricError as undefined:
             return Comparison(str(self), relation, right, holds=False, reason=str(undefined))
-        holds = {
-            ">": low > _ROUNDING,
-            ">=": low >= 0,
-            "<": high < -_ROUNDING,
-            "<=": high <= 0,
-            "at least level with": high >= 0,
-            "at most level with": low <= 0,
-        }[relation]
+        if isinstance(other, Score) and relation.endswith("level with"):
+            loss = difference if relation.startswith("at most") else -difference
+            holds, noise = self._within_noise(other, paired, loss=loss)
+            return Comparison(str(self), relation, right, holds, difference, low, high, noise=noise)
+        holds = {">": low > _ROUNDING, ">=": low >= 0, "<": high < -_ROUNDING, "<=": high <= 0}[relation]
         return Comparison(str(self), relation, right, bool(holds), difference, low, high)
+
+    def _within_noise(self, reference: Score, paired: NDArray[np.float64], *, loss: float) -> tuple[bool, str]:
+        n, both = _n_with_reference.get(), len(self.per_seed) == len(reference.per_seed)
+        noise = rerun_noise(
+            paired, by_seed=self.per_seed - reference.per_seed if both else np.empty(0), n_units=self.n_units
+        )
+        limit = noise.limit(level=RUN_LEVEL / n)
+        among = f"one of {n} comparisons, {RUN_LEVEL:.0%} false alarms in all"
+        of = f"noise of {len(self.per_seed)} seeds" if both and len(self.per_seed) > 1 else "noise of one seed"
+        said = f"{of} has a standard deviation of {noise.sd:.3g}, a loss of {limit:.2f} of them is red ({among})"
+        return bool(loss <= max(_ROUNDING, limit * noise.sd)), said
 
     def _undecidable(self, other: float) -> str:
         for score in (self, other):

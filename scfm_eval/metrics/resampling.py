@@ -76,6 +76,12 @@ def replicates(statistic: Statistic, weights: NDArray[np.integer | np.floating])
     return np.concatenate(blocks) if blocks else np.empty(0)
 
 
+def n_drawn(weights: NDArray[np.integer | np.floating]) -> int:
+    """Return how many units the rows of ``weights`` ``(n_resamples, n_cells)`` draw: cells of one unit count alike."""
+    # columns of two units that agree in as many draws are less likely than one in 10^15
+    return int(np.unique(weights[:40], axis=1).shape[1])
+
+
 def interval(replicates: NDArray[np.float64], *, level: float = 0.95) -> tuple[float, float]:
     """Return the percentile interval of bootstrap replicates.
 
