@@ -1,0 +1,1 @@
+"""What a report becomes elsewhere: tables, figures, annotated cells."""

@@ -1,0 +1,73 @@
+"""``scfm-eval export``: every format ends in files, and refusals say what to do."""
+
+from __future__ import annotations
+
+import anndata
+import pandas as pd
+import pytest
+
+from scfm_eval.__main__ import main
+from scfm_eval.discovery import find_dataset
+from scfm_eval.export.cells import Cells
+from scfm_eval.report import write_report
+from tests.export.made import EMPTY, report, result
+
+PBMC = "pbmc68k_reduced"
+
+
+@pytest.fixture
+def run(tmp_path):
+    return write_report(report(result(), result("pca", role="baseline")), tmp_path / "run.json")
+
+
+@pytest.mark.parametrize(("kind", "begins"), [("md", "# "), ("latex", "% needs"), ("csv", "report,task,dataset")])
+def test_tables(run, tmp_path, capsys, kind, begins):
+    out = tmp_path / "new" / "file"
+    arguments = ["--what", "scores"] if kind == "csv" else []
+    assert main(["export", str(run), "--format", kind, "-o", str(out), *arguments]) == 0
+    assert out.read_text().startswith(begins)
+    assert capsys.readouterr().out == f"{out}\n"
+
+
+def test_reports_are_told_apart_by_file_or_else_by_path(run, tmp_path):
+    (tmp_path / "b").mkdir()
+    twin, other = (write_report(report(result()), tmp_path / name) for name in ("b/run.json", "other.json"))
+    out = tmp_path / "scores.csv"
+    files = list(map(str, (run, twin, other)))
+    assert main(["export", *files, "--format", "csv", "--what", "scores", "-o", str(out)]) == 0
+    assert pd.read_csv(out)["report"].unique().tolist() == [str(run), str(twin), "other.json"]
+
+
+@pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
+def test_an_empty_report_has_no_figures_and_says_so(tmp_path, capsys, kind):
+    empty = write_report(EMPTY, tmp_path / "empty.json")
+    assert main(["export", str(empty), "--format", kind, "-o", str(tmp_path / "figures")]) == 0
+    assert "no figures" in capsys.readouterr().out
+
+
+def test_cells_of_an_installed_dataset(tmp_path, capsys):
+    dataset = find_dataset(PBMC)
+    sha256 = Cells(dataset, dataset.load()).sha256
+    measured = result(dataset=PBMC, sha256=sha256, arrays={"embed": "0" * 64})
+    run, out = write_report(report(measured), tmp_path / "run.json"), tmp_path / "cells.h5ad"
+    assert main(["export", str(run), "--format", "h5ad", "-o", str(out)]) == 0
+    assert capsys.readouterr().out.startswith("missing: the embedding of mine: 000000000000 is not in the store")
+    assert anndata.read_h5ad(out).n_obs == 700
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["--format", "h5ad"], "arrays or predictions of no dataset"),
+        (["--format", "h5ad", "--dataset", PBMC], "the report has no dataset"),
+        (["--format", "h5ad", "--dataset", "nowhere"], "no dataset of that name"),
+    ],
+)
+def test_cells_that_cannot_be_found_are_refused(run, tmp_path, capsys, arguments, why):
+    assert main(["export", str(run), "-o", str(tmp_path / "x"), *arguments]) == 2
+    assert why in capsys.readouterr().err
+
+
+def test_a_place_that_cannot_be_written_is_refused(run, capsys):
+    assert main(["export", str(run), "--format", "csv", "-o", str(run)]) == 2
+    assert "give a path that can be written" in capsys.readouterr().err
