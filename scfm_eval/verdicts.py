@@ -1,0 +1,161 @@
+"""Which models are surely ahead of which baselines, on which tasks: facts, and one sentence per model.
+
+A model stands towards a baseline, on the first headline score of a task and a dataset, in one of four ways:
+
+- **ahead**: the 95 % interval of the paired difference is above zero,
+- **behind**: it is below zero,
+- **not decided**: it holds zero, so that either may be better,
+- **undefined**: there is no such interval: a score is undefined or does not apply, or was measured on other cells.
+
+Differences are signed so that above zero the model is the better one, also where less is better. Each interval stands
+for itself: of many comparisons without a difference, about one in twenty excludes zero by chance.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from scfm_eval.report import Report
+from scfm_eval.results import Result
+from scfm_eval.score import NotApplicableError, Score
+
+Standing = Literal["ahead", "behind", "not decided", "undefined"]
+"""How a model stands towards a baseline."""
+
+_SAID: dict[Standing, str] = {
+    "ahead": "surely ahead of",
+    "behind": "surely behind",
+    "not decided": "not decided against",
+    "undefined": "not comparable with",
+}
+
+
+@dataclass(frozen=True)
+class Fact:
+    """How one model stands towards one baseline on one task and dataset.
+
+    Parameters
+    ----------
+    model, baseline, task, dataset, score
+        What was compared; ``score`` is the first headline score of the task.
+    standing
+        Ahead, behind, not decided or undefined.
+    difference, low, high
+        Paired difference with its 95 % interval, above zero where the model is better; ``None`` is undefined.
+    reason
+        Why the comparison is undefined; empty where it is not.
+    """
+
+    model: str
+    baseline: str
+    task: str
+    dataset: str
+    score: str
+    standing: Standing
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """What is known of one model, in one sentence.
+
+    Parameters
+    ----------
+    model
+        Name of the model.
+    text
+        The sentence, as plain text: names in it are not escaped.
+    facts
+        What the sentence rests on.
+    """
+
+    model: str
+    text: str
+    facts: tuple[Fact, ...]
+
+
+def sentences(report: Report) -> list[Sentence]:
+    """Return one sentence for each model of the report, by name; controls and baselines have none."""
+    own: dict[str, list[Fact]] = {
+        name: [] for name in sorted({result.model.name for result in report.results if result.model.role == "model"})
+    }
+    for fact in facts(report):
+        own[fact.model].append(fact)
+    return [Sentence(model, _text(model, found), tuple(found)) for model, found in own.items()]
+
+
+def facts(report: Report) -> list[Fact]:
+    """Return every model against every baseline of the same task and dataset, in this order of names."""
+    together: dict[tuple[str, str], list[Result]] = defaultdict(list)
+    for result in report.results:
+        if result.headline:
+            together[result.task, result.dataset.name].append(result)
+    return sorted(
+        (fact for results in together.values() for fact in _facts(results)),
+        key=lambda fact: (fact.model, fact.task, fact.dataset, fact.baseline),
+    )
+
+
+def _facts(results: list[Result]) -> Iterable[Fact]:
+    baselines: dict[str, list[Result]] = defaultdict(list)
+    for result in results:
+        if result.model.role == "baseline":
+            baselines[result.model.name].append(result)
+    for result in results:
+        if result.model.role == "model":
+            for rivals in baselines.values():
+                # of several runs of a baseline, the one on the same cells, folds and seeds
+                same = [rival for rival in rivals if rival.pairing == result.pairing]
+                yield _fact(result, (same or rivals)[0])
+
+
+def _fact(result: Result, rival: Result) -> Fact:
+    name = result.headline[0]
+    place = (result.model.name, rival.model.name, result.task, result.dataset.name, name)
+    missing = [side.model.name for side in (result, rival) if name not in side.scores]
+    if missing:
+        return Fact(*place, "undefined", reason=f"{missing[0]} has no score {name}")
+    ours, theirs = result[name], rival[name]
+    better, worse = (">", "<") if ours.higher_is_better else ("<", ">")
+    try:
+        found = ours.compare(theirs, better)
+    except NotApplicableError as reason:
+        return Fact(*place, "undefined", reason=str(reason))
+    if found.reason or found.difference is None or found.low is None or found.high is None:
+        return Fact(*place, "undefined", reason=found.reason)
+    standing: Standing = "ahead" if found.holds else "behind" if _holds(ours, theirs, worse) else "not decided"
+    ends = (found.low, found.high) if better == ">" else (-found.high, -found.low)
+    return Fact(*place, standing, found.difference if better == ">" else -found.difference, *ends)
+
+
+def _holds(ours: Score, theirs: Score, relation: str) -> bool:
+    return ours.compare(theirs, relation).holds
+
+
+def _text(model: str, facts: Sequence[Fact]) -> str:
+    if not facts:
+        return f"{model} was compared with no baseline."
+    parts = [
+        f"{_SAID[standing]} {_listed(facts, standing)}"
+        for standing in get_args(Standing)
+        if any(fact.standing == standing for fact in facts)
+    ]
+    if not any(fact.standing == "ahead" for fact in facts):
+        parts.insert(0, "surely ahead of no baseline on any task")
+    return f"{model} is {'; '.join(parts)}."
+
+
+def _listed(facts: Sequence[Fact], standing: Standing) -> str:
+    """Return the baselines towards which the model stands so, each with its tasks in brackets."""
+    tasks: dict[str, list[str]] = defaultdict(list)
+    for baseline, task in sorted({(fact.baseline, fact.task) for fact in facts if fact.standing == standing}):
+        here = [fact for fact in facts if (fact.baseline, fact.task) == (baseline, task)]
+        n = sum(fact.standing == standing for fact in here)
+        tasks[baseline].append(task if len(here) == 1 else f"{task} on {n} of {len(here)} datasets")
+    return ", ".join(f"{baseline} ({', '.join(named)})" for baseline, named in tasks.items())
