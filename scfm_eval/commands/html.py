@@ -1,0 +1,32 @@
+"""``scfm-eval html``: one or more reports as a page."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from scfm_eval.errors import InvalidInputError
+from scfm_eval.report import read_report
+
+
+def add_to(commands: Any) -> None:
+    """Declare the command."""
+    html = commands.add_parser("html", help="write reports as one page that needs no network")
+    html.add_argument("reports", nargs="+", type=Path, metavar="REPORT")
+    html.add_argument("-o", "--out", type=Path, default=Path("page.html"), metavar="PATH", help="default page.html")
+    html.set_defaults(act=_write)
+
+
+def _write(asked: argparse.Namespace) -> None:
+    # drawing libraries take a second to load: only this command waits for them
+    from scfm_eval.html.page import write_page
+
+    reports = [read_report(path) for path in asked.reports]
+    try:
+        written = write_page(reports, asked.out)
+    except OSError as error:
+        raise InvalidInputError(
+            asked=f"a page at {asked.out}", found=str(error), remedy="give a path in a writable folder"
+        ) from error
+    print(f"page: {written}")

@@ -1,0 +1,168 @@
+"""What stands on top of the page: the run in sum, each model task by task, and what has to be known to believe it."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from scfm_eval.report import Report, Verdict
+from scfm_eval.verdicts import Fact, Sentence, Standing, sentences
+
+MOST_NAMED = 20
+"""Claims in error that are named; the table of claims has them all."""
+
+MOST_LINES = 1000
+"""With more lines than this over all models, no line by task and dataset is given: nobody reads them."""
+
+_SAID: dict[Standing, str] = {
+    "ahead": "surely ahead of",
+    "not decided": "not decided against",
+    "behind": "surely behind",
+    "undefined": "not comparable with",
+}
+
+
+@dataclass(frozen=True)
+class TaskLine:
+    """How one model stands on one task and dataset.
+
+    Parameters
+    ----------
+    task, dataset, score
+        What was compared.
+    parts
+        A standing, what is said of it, and why a comparison is undefined.
+    """
+
+    task: str
+    dataset: str
+    score: str
+    parts: tuple[tuple[Standing, str, str], ...]
+
+
+@dataclass(frozen=True)
+class ModelVerdict:
+    """What is known of one model.
+
+    Parameters
+    ----------
+    model
+        Its name.
+    text
+        All of it in one sentence.
+    counts
+        Number of baselines, over tasks and datasets, by standing.
+    lines
+        The same by task and dataset; empty where there are very many.
+    """
+
+    model: str
+    text: str
+    counts: dict[Standing, int]
+    lines: tuple[TaskLine, ...]
+
+
+@dataclass(frozen=True)
+class TopVerdict:
+    """What a reader sees first.
+
+    Parameters
+    ----------
+    in_sum
+        Sentences over all models and claims.
+    models
+        One verdict per model.
+    errors
+        Claims that could not be decided, with the reason.
+    """
+
+    in_sum: tuple[str, ...]
+    models: tuple[ModelVerdict, ...]
+    errors: tuple[str, ...]
+
+
+def top_verdict(report: Report) -> TopVerdict:
+    """Return the verdict on top of the page; all of it is plain text, to be escaped."""
+    said = sentences(report)
+    facts = [fact for sentence in said for fact in sentence.facts]
+    in_sum = (*_compared(said, facts), *_claimed(report.verdicts))
+    fields = {(fact.model, fact.task, fact.dataset) for fact in facts}
+    models = tuple(_of_model(sentence, in_lines=len(fields) <= MOST_LINES) for sentence in said)
+    return TopVerdict(in_sum, models, tuple(_errors(report.verdicts)))
+
+
+def _compared(said: Sequence[Sentence], facts: Sequence[Fact]) -> Iterator[str]:
+    if not facts:
+        yield "No model was compared with a baseline."
+        return
+    counts = Counter(fact.standing for fact in facts)
+    tasks, baselines = {fact.task for fact in facts}, {fact.baseline for fact in facts}
+    yield (
+        f"{_many(len(said), 'model')} against {_many(len(baselines), 'baseline')} on {_many(len(tasks), 'task')}: "
+        f"of {_many(len(facts), 'comparison')} of the first headline score, the model is surely ahead in "
+        f"{counts['ahead']}, surely behind in {counts['behind']}, and {counts['not decided']} are not decided"
+        f"{_undefined(counts['undefined'])}."
+    )
+
+
+def _undefined(n: int) -> str:
+    return f"; {n} cannot be compared" if n else ""
+
+
+def _claimed(verdicts: Sequence[Verdict]) -> Iterator[str]:
+    if not verdicts:
+        yield "No claim was asked."
+        return
+    counts = Counter[str](verdict.outcome for verdict in verdicts)
+    said = [f"{n} {name}" for name in ("passed", "failed", "skipped") if (n := counts[name])]
+    yield f"Of {_many(len(verdicts), 'claim')}, {', '.join(said) or 'none'} {_beside(counts)}".rstrip() + "."
+    if counts["expected failure"]:
+        yield f"{_many(counts['expected failure'], 'expected failure')}: losses that were known before the run."
+    if counts["unexpected pass"]:
+        yield f"{_many(counts['unexpected pass'], 'unexpected pass', 'es')}: known losses that are none any more."
+    if counts["error"]:
+        yield f"{_many(counts['error'], 'claim')} could not be decided; each is named below."
+
+
+def _beside(counts: Counter[str]) -> str:
+    beside = sum(counts[name] for name in ("expected failure", "unexpected pass", "error"))
+    return f"(and {beside} of another outcome)" if beside else ""
+
+
+def _many(n: int, thing: str, ending: str = "s") -> str:
+    return f"{n:,} {thing}{'' if n == 1 else ending}"
+
+
+def _of_model(sentence: Sentence, *, in_lines: bool) -> ModelVerdict:
+    fields: dict[tuple[str, str], list[Fact]] = defaultdict(list)
+    for fact in sentence.facts:
+        fields[fact.task, fact.dataset].append(fact)
+    counts = Counter(fact.standing for fact in sentence.facts)
+    lines = tuple(_line(found) for _, found in sorted(fields.items())) if in_lines else ()
+    return ModelVerdict(sentence.model, sentence.text, {standing: counts[standing] for standing in _SAID}, lines)
+
+
+def _line(found: Sequence[Fact]) -> TaskLine:
+    parts = []
+    for standing, said in _SAID.items():
+        here = [fact for fact in found if fact.standing == standing]
+        if here:
+            why = "; ".join(f"{fact.baseline}: {fact.reason}" for fact in here if fact.reason)
+            parts.append((standing, f"{said} {', '.join(map(_rival, here))}", why))
+    return TaskLine(found[0].task, found[0].dataset, found[0].score, tuple(parts))
+
+
+def _rival(fact: Fact) -> str:
+    if fact.difference is None or fact.low is None or fact.high is None:
+        return fact.baseline
+    return f"{fact.baseline} ({fact.difference:+.3f} [{fact.low:+.3f}, {fact.high:+.3f}])"
+
+
+def _errors(verdicts: Sequence[Verdict]) -> Iterator[str]:
+    broken = [verdict for verdict in verdicts if verdict.outcome == "error"]
+    for verdict in broken[:MOST_NAMED]:
+        about = " on ".join(name for name in (verdict.model, verdict.dataset) if name)
+        yield f"{verdict.claim.rpartition('::')[2]} [{about}]: {verdict.reason or 'no reason is given'}"
+    if len(broken) > MOST_NAMED:
+        yield f"and {len(broken) - MOST_NAMED} more: see the table of claims"
