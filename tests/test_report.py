@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -116,6 +117,15 @@ def test_round_trip_keeps_headline_resamples_only(report, tmp_path):
     assert back == report
     assert back.results[0].scores["share"].replicates
     assert back.results[0].scores["other"].replicates is None
+
+
+def test_others_may_read_a_report_as_far_as_the_umask_lets_them(report, tmp_path):
+    before = os.umask(0o027)
+    try:
+        written = write_report(report, tmp_path / "out.json")
+    finally:
+        os.umask(before)
+    assert written.stat().st_mode & 0o777 == 0o640
 
 
 def test_the_committed_schema_is_current_and_reports_validate(report, tmp_path):
