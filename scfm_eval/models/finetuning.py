@@ -19,10 +19,9 @@ from torch import Tensor
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.models.batching import pool_in_batches
 from scfm_eval.models.protocols import FineTuning, completed
-from scfm_eval.models.training import Classifier, Examples, Training
+from scfm_eval.models.training import Classifier, Examples, Training, drawn
 from scfm_eval.models.unfreezing import Encoder, unfreeze
 
-_MOST_PROBED = 2048
 _PROBE_C = 0.1
 _UNSEEN = 5.0  # logits below the least likely class
 
@@ -168,14 +167,14 @@ def _classifier(encoder: Encoder, cells: Examples, *, n_classes: int, seed: int,
 
     A head that starts anywhere else would spoil the encoder before it fits (Kumar et al. 2022, arXiv:2202.10054).
     """
-    drawn = np.random.default_rng(seed).permutation(len(cells.codes))[:_MOST_PROBED]
-    pooled = _pooled(encoder, [cells.sentences[i] for i in drawn], running=running)
+    places = drawn(len(cells.codes), seed=seed)
+    pooled = _pooled(encoder, [cells.sentences[i] for i in places], running=running)
     device = next(encoder.network.parameters()).device
     mean, variance = (torch.from_numpy(found).to(device) for found in (pooled.mean(axis=0), pooled.var(axis=0)))
     classifier = Classifier(encoder, n_classes=n_classes, mean=mean, variance=variance)
     with torch.no_grad():
         rows = classifier.eval().standardised(torch.from_numpy(pooled).to(device)).cpu().numpy()
-        weight, bias = _probe(rows, cells.codes[drawn], n_classes=n_classes)
+        weight, bias = _probe(rows, cells.codes[places], n_classes=n_classes)
         classifier.head.weight.copy_(torch.from_numpy(weight))
         classifier.head.bias.copy_(torch.from_numpy(bias))
     return classifier

@@ -26,6 +26,7 @@ LARGEST_GRADIENT = 1.0
 _SMALLEST_VARIANCE = 1e-8
 _POOL = 8  # batches that are sorted by length together
 _STATE = "training.pt"
+_MOST_READ = 2048
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,9 +49,9 @@ class Examples:
 class Classifier(nn.Module):
     """An encoder, its pooled output standardised, and a linear head.
 
-    In training a batch is standardised by itself, otherwise by running means and variances (He et al. 2022,
-    doi:10.1109/CVPR52688.2022.01553). What cells have in common is many times what tells them apart, and without this
-    the first steps teach the encoder to say the most frequent class of every cell.
+    In training a batch is standardised by itself (He et al. 2022, doi:10.1109/CVPR52688.2022.01553), otherwise by
+    the means and variances of training cells. What cells have in common is many times what tells them apart, and
+    without this the first steps teach the encoder to say the most frequent class of every cell.
 
     Parameters
     ----------
@@ -81,11 +82,23 @@ class Classifier(nn.Module):
 
     def standardised(self, rows: Tensor) -> Tensor:
         """Return pooled rows ``(b, d)`` with mean 0 and variance 1 in each coordinate, over the batch in training."""
-        own = self.training and len(rows) > 1
-        return nn.functional.batch_norm(rows, self.mean, self.variance, training=own, eps=_SMALLEST_VARIANCE)
+        if self.training and len(rows) > 1:
+            return nn.functional.batch_norm(rows, None, None, training=True, eps=_SMALLEST_VARIANCE)
+        return nn.functional.batch_norm(rows, self.mean, self.variance, eps=_SMALLEST_VARIANCE)
+
+    @torch.no_grad()
+    def settle(self, sentences: Sequence[Any], lengths: NDArray[np.int64], **running: Any) -> None:
+        """Take means and variances from these cells, as the encoder pools them now.
+
+        Running averages would lag behind an encoder that learns fast (Wu and Johnson 2021, arXiv:2105.07576).
+        """
+        self.eval()
+        rows = pool_in_batches(lambda batch: [self.pooled([sentences[i] for i in batch])], lengths, **running)[0]
+        self.mean.copy_(torch.from_numpy(rows.mean(axis=0)))
+        self.variance.copy_(torch.from_numpy(rows.var(axis=0)))
 
     def state(self) -> dict[str, Tensor]:
-        """Return what training changes: parameters that require gradients, and running means and variances."""
+        """Return what training changes: parameters that require gradients, and means and variances."""
         return {name: p for name, p in self.named_parameters() if p.requires_grad} | {
             "mean": self.mean,
             "variance": self.variance,
@@ -122,6 +135,11 @@ def rate(step: int, *, n_steps: int, warmup: float) -> float:
     """Return the learning rate of a step, 0 to ``n_steps - 1``, as a share of the highest: linear up, linear down."""
     rising = int(np.ceil(warmup * n_steps))
     return (step + 1) / rising if step < rising else (n_steps - step) / max(1, n_steps - rising)
+
+
+def drawn(n_cells: int, *, seed: int) -> NDArray[np.intp]:
+    """Return places of the training cells, at most 2,048, that means, variances and the first head are taken from."""
+    return np.random.default_rng(seed).permutation(n_cells)[:_MOST_READ]
 
 
 def balanced(codes: NDArray[np.int64], *, n_classes: int) -> NDArray[np.float64]:
@@ -201,6 +219,7 @@ class Training:
                 loss = self._run_epoch(bar)
                 if loss is None:
                     break
+                self._settle()
                 self._judge(loss=loss)
                 if file is not None:
                     self._save(file)
@@ -257,6 +276,11 @@ class Training:
         self._scaler.step(self._optimiser)
         self._scaler.update()
         return summed
+
+    def _settle(self) -> None:
+        places = drawn(len(self.cells.codes), seed=self.seed)
+        cells = [self.cells.sentences[i] for i in places]
+        self.classifier.settle(cells, self.cells.lengths[places], **self.running)
 
     def _judge(self, *, loss: float | None) -> None:
         """Score the validation cells; the epoch with the best macro F1, ties by the lower loss, is kept."""

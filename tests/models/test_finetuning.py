@@ -329,6 +329,16 @@ class Exploding(Toy):
         return Encoder(whole.network, whole.blocks, whole.width, pooled)
 
 
+def test_cells_are_standardised_by_the_encoder_as_it_is_after_training():
+    model, _ = tuned(epochs=2, learning_rate=3e-2)
+    read, _ = cells()
+    part = model._tuned.classifier
+    with torch.no_grad():
+        rows = part.eval().pooled(model._read(read)).float().numpy()
+    np.testing.assert_allclose(part.mean.numpy(), rows.mean(axis=0), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(part.variance.numpy(), rows.var(axis=0), rtol=1e-3, atol=1e-6)
+
+
 def test_patience_stops_early():
     _, history = tuned(epochs=30, patience=2)
     scores = [epoch["validation_macro_f1"] for epoch in history["epochs"]]
