@@ -13,10 +13,9 @@ import pandas as pd
 
 from scfm_eval.differences import PLACE, SIDES, Row, cost_rows, flat, judged, other_clock, place, score_rows, unpaired
 from scfm_eval.errors import InvalidInputError
-from scfm_eval.report import SCHEMA_VERSION, Report, read_report
+from scfm_eval.report import RED, SCHEMA_VERSION, Report, read_report
 from scfm_eval.results import Result
 
-_RED = ("failed", "error", "unexpected pass")
 _CARD = ("revision", "weights_sha256", "adapter_sha256", "n_parameters", "loaded_share", "parameters")
 _CLAIM = ["file", "claim", "model", "dataset"]
 _MARGIN = ("outcome", "difference", "low", "high")
@@ -198,9 +197,9 @@ def _finding(row: Row) -> str:
         return "only before" if row["_merge"] == "left_only" else "only after"
     if before == after:
         return "same"
-    if after in _RED and before not in _RED:
+    if after in RED and before not in RED:
         return "newly red"
-    return "newly green" if before in _RED and after == "passed" else "changed"
+    return "newly green" if before in RED and after == "passed" else "changed"
 
 
 def _models(before: Result, after: Result) -> Iterator[Row]:

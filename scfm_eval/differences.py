@@ -10,15 +10,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from scfm_eval.metrics.metric import UndefinedMetricError
 from scfm_eval.metrics.significance import benjamini_hochberg
-from scfm_eval.ranking import COSTS
+from scfm_eval.ranking import COSTS, LEVEL
 from scfm_eval.report import Report
 from scfm_eval.results import Result
 from scfm_eval.score import Score
 
-LEVEL = 0.05
-"""False discovery rate above which a difference counts as noise."""
 PLACE = ("task", "dataset", "model")
 """What a result is of."""
 SIDES = ("before", "after")
@@ -26,7 +23,8 @@ SIDES = ("before", "after")
 
 _ROUNDING, _STORED = 1e-9, 1e-6
 """What values, and resamples stored in float32, differ by when only the order of sums changed."""
-_LEVEL = ("identical", "undefined")
+_SETTLED = ("identical", "undefined")
+_STANDING = {1: "better", 0: "noise", -1: "worse"}
 Row = dict[str, Any]
 
 
@@ -58,7 +56,7 @@ def place(result: Result) -> tuple[str, str, str]:
 
 
 def score_rows(before: Result, after: Result, *, clock: str) -> Iterator[Row]:
-    """Give one row for each score of either result; ``q`` and noise are for :func:`judged` to say.
+    """Give one row for each score of either result; ``q``, and noise among many, are for :func:`judged` to say.
 
     Parameters
     ----------
@@ -78,12 +76,12 @@ def score_rows(before: Result, after: Result, *, clock: str) -> Iterator[Row]:
             yield row | {"finding": "not comparable", "reason": apart}
         else:
             moved = _moved(before[name], after[name])
-            apart_in_time = timed and moved["finding"] not in _LEVEL
+            apart_in_time = timed and moved["finding"] not in _SETTLED
             yield row | ({"finding": "not comparable", "reason": timed} if apart_in_time else moved)
 
 
 def _moved(before: Score, after: Score) -> Row:
-    """Return the paired difference, or why there is none; whether it is noise shows beside all others."""
+    """Return the paired difference, or why there is none; whether one of many is noise shows beside all others."""
     lacking = [score for score in (before, after) if not (math.isfinite(score) and score.applies)]
     if lacking:
         now = "now undefined" if lacking[0] is after else "now defined"
@@ -96,26 +94,21 @@ def _moved(before: Score, after: Score) -> Row:
         return moved | {"finding": "identical" if level else "no interval", "reason": why}
     if level and np.allclose(before.replicates, after.replicates, rtol=0, atol=_STORED, equal_nan=True):
         return moved | {"finding": "identical"}
-    try:
-        found = after.compare(before, ">")
-    except UndefinedMetricError as undefined:
-        return moved | {"finding": "no interval", "reason": str(undefined)}
-    if found.reason:
+    found, standing = after.compare(before, ">"), after.standing(before)
+    if standing is None:
         return moved | {"finding": "no interval", "reason": found.reason}
     spread = float(np.nanstd(after.replicates - before.replicates, ddof=1))
     p = float(2 * stats.norm.sf(abs(difference) / spread)) if spread > 0 else math.nan
-    finding = "better" if (difference > 0) == after.higher_is_better else "worse"
-    return moved | {"low": found.low, "high": found.high, "p": p, "finding": finding}
+    return moved | {"low": found.low, "high": found.high, "p": p, "finding": _STANDING[standing]}
 
 
 def judged(scores: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows with ``q``, corrected over all scores that differ, and with noise named as such."""
+    """Return the rows with ``q``, corrected over all scores that differ; what is noise among so many is named so."""
     numbers = [*SIDES, "difference", "low", "high", "p", "q"]
     scores = scores.astype(dict.fromkeys(numbers, float) | {"headline": bool})
     scores["q"] = benjamini_hochberg(scores["p"])
-    holds_zero = (scores["low"] <= 0) & (scores["high"] >= 0)
-    by_many = ~holds_zero & (scores["q"] > LEVEL)
-    scores.loc[holds_zero | by_many, "finding"] = "noise"
+    by_many = scores["finding"].isin(["better", "worse"]) & (scores["q"] > LEVEL)
+    scores.loc[by_many, "finding"] = "noise"
     scores.loc[by_many, "reason"] = "the interval excludes zero, but one of so many does so by chance"
     return scores
 
@@ -152,11 +145,12 @@ def other_clock(before: Report, after: Report) -> str:
     return ""
 
 
-def flat(facts: Mapping[str, Any], prefix: str = "") -> Row:
-    """Return nested facts as one level, with names joined by dots."""
+def flat(facts: Mapping[str, Any], *, joint: str = ".", prefix: str = "") -> Row:
+    """Return nested facts as one level, with names joined."""
     found: Row = {}
     for name, value in facts.items():
-        found |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+        path = f"{prefix}{name}"
+        found |= flat(value, joint=joint, prefix=path + joint) if isinstance(value, Mapping) else {path: value}
     return found
 
 

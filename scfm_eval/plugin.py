@@ -55,8 +55,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Prepare the run, and let a stop by the scheduler still write the report."""
     config.stash[RUN] = Run(config)
     worker = getattr(config, "workerinput", None)
-    if worker is not None and Quiet.possible:
-        config.stash[QUIET] = Quiet(worker["testrunuid"])
+    if worker is not None and Quiet.possible and config.option.basetemp:
+        # beside the workers' own folders, which pytest removes after three more runs
+        config.stash[QUIET] = Quiet(Path(config.option.basetemp).parent / "quiet")
     if worker is None:
         try:
             for name in ("SIGTERM", "SIGHUP"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,14 +17,13 @@ class Quiet:
 
     Parameters
     ----------
-    run
-        What the processes of one run, and no others, have in common.
+    folder
+        Made for the locks, where the processes of one run, and no others, find it.
     """
 
     possible = fcntl is not None
 
-    def __init__(self, run: str) -> None:
-        folder = Path(tempfile.gettempdir()) / f"scfm_eval-{run}"
+    def __init__(self, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
         self._door, self._room = (folder / name for name in ("door", "room"))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 
@@ -13,8 +12,6 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from scfm_eval.metrics.metric import UndefinedMetricError
-from scfm_eval.metrics.resampling import interval
 from scfm_eval.metrics.significance import benjamini_hochberg
 from scfm_eval.report import Report
 from scfm_eval.results import Result
@@ -24,9 +21,24 @@ FEWEST_MODELS, FEWEST_BLOCKS = 3, 2
 """Below these numbers of models and of blocks there is nothing that a ranking could say."""
 LEVEL = 0.05
 """Level of Friedman's test, of the critical difference and of the false discovery rate."""
+FEWEST_FOR_CHI_SQUARED = 10
+"""With fewer blocks Friedman's p is by permutation; what stays approximate there is said beside it."""
+HOW = (
+    "A block is a task on a dataset, with the first headline score. Blocks that share cells are not independent, which "
+    f"makes every p over blocks rather too small. Below {FEWEST_FOR_CHI_SQUARED} blocks Friedman's p is by "
+    "permutation, and p of a pair and the critical difference are approximate."
+)
+"""What has to be known to believe the tests over blocks."""
+PAIRS = (
+    "Wins and losses are asked task by task, each by its interval; the critical difference (Nemenyi) and q are asked "
+    "over tasks, of average ranks, Nemenyi so that any false alarm among all pairs is rare, q so that few of those "
+    "found are false. So a pair may surely differ on tasks and not be told apart over them, or by q and not by Nemenyi."
+)
+"""What the tests of pairs ask, and why they may disagree."""
 COSTS = ("throughput",)
 """Tasks that measure a cost; a ranking of quality leaves them out."""
 
+_N_PERMUTATIONS, _SEED = 9999, 0
 _COLUMNS = ("block", "model", "value", "higher_is_better", "reason")
 Place = tuple[str, str]
 """A block and a model."""
@@ -42,8 +54,8 @@ class Ranking:
         Rank of each model (index, best average first) in each block (columns); 1 is best, ties share the mean.
     average
         Average rank by model, best first.
-    wins
-        Share of duels won by model, 0 to 1, over all blocks and opponents; a tie is half a win.
+    share_won
+        Share of duels won by model, by the value alone, 0 to 1, over all blocks and opponents; a tie is half a win.
     firsts
         Share of blocks in which the model is the best, 0 to 1; models that share the place share the block.
     friedman_p
@@ -60,13 +72,31 @@ class Ranking:
 
     ranks: pd.DataFrame
     average: pd.Series[float]
-    wins: pd.Series[float]
+    share_won: pd.Series[float]
     firsts: pd.Series[float]
     friedman_p: float = math.nan
     critical_difference: float = math.nan
     groups: tuple[tuple[str, ...], ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
     reason: str = ""
+
+    def conclusions(self) -> list[str]:
+        """Return in sentences what the tests say, with every model that is not told apart; none without a ranking."""
+        if self.reason:
+            return []
+        if math.isnan(self.friedman_p):
+            return ["All models are tied in every block."]
+        apart = self.friedman_p < LEVEL
+        said = [
+            f"Friedman's test: p = {self.friedman_p:.2g}, so the models {'differ' if apart else 'are not told apart'}."
+        ]
+        if not apart:
+            return said
+        said.append(
+            f"Nemenyi's critical difference: from {self.critical_difference:.2f} average ranks on, two models are told "
+            "apart."
+        )
+        return said + ([f"Not told apart: {', '.join(group)}." for group in self.groups] or ["All are told apart."])
 
 
 def ranked(reports: Iterable[Report], *, controls: bool = False, tasks: Sequence[str] = ()) -> Ranking:
@@ -119,7 +149,7 @@ def ranks(frame: pd.DataFrame) -> Ranking:
     return Ranking(
         ranks=placed,
         average=average,
-        wins=((n_models - average) / (n_models - 1)).rename("wins"),
+        share_won=((n_models - average) / (n_models - 1)).rename("share_won"),
         firsts=(best / best.sum()).mean(axis=1).rename("firsts"),
         friedman_p=(p := friedman(placed.to_numpy())),
         critical_difference=(width := nemenyi_difference(n_models=n_models, n_blocks=n_blocks)),
@@ -138,11 +168,31 @@ def friedman(ranks: NDArray[np.floating]) -> float:
 
     Returns
     -------
-    p-value by the chi-squared approximation; NaN where all models are tied in every block.
+    p-value; NaN where all models are tied in every block. It is by the chi-squared approximation, which is rather too
+    large where blocks are few: below ``FEWEST_FOR_CHI_SQUARED`` it is by permutation within blocks, exact where there
+    are fewer than 10,000 of these.
     """
     if np.ptp(ranks, axis=0).max() == 0:
         return math.nan
-    return float(stats.friedmanchisquare(*ranks).pvalue)
+    if ranks.shape[1] >= FEWEST_FOR_CHI_SQUARED:
+        return float(stats.friedmanchisquare(*ranks).pvalue)
+    found = stats.permutation_test(
+        tuple(ranks),
+        _spread_of_sums,
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=_N_PERMUTATIONS,
+        batch=100,
+        alternative="greater",
+        rng=_SEED,
+    )
+    return float(found.pvalue)
+
+
+def _spread_of_sums(*ranks: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    """Return what Friedman's statistic grows with: the squared rank sums of the models, added up."""
+    squared: NDArray[np.float64] = np.sum([of_model.sum(axis=axis) ** 2 for of_model in ranks], axis=0)
+    return squared
 
 
 def nemenyi_difference(*, n_models: int, n_blocks: int, level: float = LEVEL) -> float:
@@ -172,39 +222,35 @@ def duels(reports: Iterable[Report], ranking: Ranking, *, tasks: Sequence[str] =
     Returns
     -------
     One row per pair: ``left``, ``right``; the blocks that left ``wins``, ``ties`` and ``losses``, where the interval
-    of the paired difference says so, and by the value alone in ``by_value`` of them, which have no resamples; ``p`` of
-    the difference of average ranks (two-sided, normal), and ``q``, which is p corrected over all pairs
-    (Benjamini–Hochberg).
+    of the paired difference says so; those without such an interval, in none of these, in which its value is the
+    better one (``better_by_value``) or the worse one (``worse_by_value``); ``p`` of the difference of average ranks
+    (two-sided, normal), and ``q``, which is p corrected over all pairs (Benjamini–Hochberg).
     """
     found, _ = _chosen(reports, controls=True, tasks=tasks)
     scores = {
-        (block, model): (result := found[block, model])[result.headline[0]]
+        (block, model): (result := found[block, model])[result.first_headline]
         for block in ranking.ranks.columns
         for model in ranking.average.index
     }
     rows = [_duel(scores, ranking, pair) for pair in combinations(ranking.average.index, 2)]
-    columns = ["left", "right", "wins", "ties", "losses", "by_value", "p"]
+    columns = ["left", "right", "wins", "ties", "losses", "better_by_value", "worse_by_value", "p"]
     frame = pd.DataFrame(rows, columns=columns)
     return frame.assign(q=benjamini_hochberg(frame["p"].astype(float)))
 
 
 def _duel(scores: Mapping[Place, Score], ranking: Ranking, pair: tuple[str, str]) -> tuple[object, ...]:
-    outcomes = [_outcome(*(scores[block, model] for model in pair)) for block in ranking.ranks.columns]
-    signs = [sign for sign, _ in outcomes]
+    fought = [(scores[block, pair[0]], scores[block, pair[1]]) for block in ranking.ranks.columns]
+    standings = [left.standing(right) for left, right in fought]
+    by_value = [_by_value(*both) for both, sure in zip(fought, standings, strict=True) if sure is None]
     away = abs(float(ranking.average[pair[0]] - ranking.average[pair[1]]))
     p = 2 * stats.norm.sf(away / _spread(*ranking.ranks.shape))
-    return *pair, signs.count(1), signs.count(0), signs.count(-1), sum(by for _, by in outcomes), float(p)
+    surely = [standings.count(1), standings.count(0), standings.count(-1)]
+    return *pair, *surely, by_value.count(1), by_value.count(-1), float(p)
 
 
-def _outcome(left: Score, right: Score) -> tuple[int, bool]:
-    """Return 1, 0 or -1 where left wins, ties or loses, and whether the value alone says so."""
-    up = 1 if left.higher_is_better else -1
-    if left.replicates.shape == right.replicates.shape:
-        with suppress(UndefinedMetricError):
-            # as Score.compare does, without the sentences, which take most of its time
-            low, high = interval(left.replicates - right.replicates)
-            return up * (int(low > 0) - int(high < 0)), False
-    return up * int(np.sign(float(left) - float(right))), True
+def _by_value(left: Score, right: Score) -> int:
+    difference = float(left) - float(right)
+    return int(np.sign(difference if left.higher_is_better else -difference))
 
 
 def _spread(n_models: int, n_blocks: int) -> float:
@@ -243,7 +289,7 @@ def _lacking(values: pd.Series[float], reasons: pd.Series[str]) -> str:
 def _frame(chosen: Mapping[Place, Result]) -> pd.DataFrame:
     rows = []
     for (block, model), result in chosen.items():
-        record = result.scores[result.headline[0]]
+        record = result.scores[result.first_headline]
         rows.append((block, model, record.value, record.higher_is_better, record.reason))
     return pd.DataFrame(rows, columns=list(_COLUMNS))
 
@@ -255,9 +301,9 @@ def _chosen(
     by_block: dict[str, dict[str, dict[str, Result]]] = {}
     left_out = {}
     for result in (result for report in reports for result in report.results):
-        if not result.headline or result.headline[0] not in result.scores:
+        if result.first_headline not in result.scores:
             continue
-        block = f"{result.task}, {result.dataset.name}: {result.headline[0]}"
+        block = f"{result.task}, {result.dataset.name}: {result.first_headline}"
         if result.task not in tasks and (tasks or result.task in COSTS):
             left_out[block] = "not asked for" if tasks else "a cost, not a quality"
         elif controls or result.model.role != "control":

@@ -6,12 +6,11 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from scfm_eval.differences import unpaired
+from scfm_eval.differences import place, unpaired
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.report import Report, Verdict
 from scfm_eval.results import Result, ScoreRecord
 
-_RED = ("failed", "error", "unexpected pass")
 _NOT_THERE = ScoreRecord(
     value=None, reason="the reference does not have this score; `scfm-eval reference update` renews it"
 )
@@ -27,7 +26,7 @@ def counterpart(reference: Report, result: Result) -> Result | None:
     InvalidInputError
         It was measured on other cells, with other seeds or parameters; the message says which.
     """
-    alike = [old for old in reference.results if _place(old) == _place(result)]
+    alike = [old for old in reference.results if place(old) == place(result)]
     if not alike:
         return None
     found = next((old for old in alike if old.pairing == result.pairing), alike[0])
@@ -74,7 +73,7 @@ def check_fit(report: Report, *, even_red: str) -> None:
     InvalidInputError
         It was interrupted, has no results, or has red claims or errors without ``even_red``.
     """
-    red = [verdict for verdict in report.verdicts if verdict.outcome in _RED]
+    red = [verdict for verdict in report.verdicts if verdict.is_red]
     named = ", ".join(f"{_claim(verdict)} ({verdict.outcome})" for verdict in red[:5])
     faults = {
         "it was interrupted": (report.interrupted, "let a run come to its end"),
@@ -106,7 +105,7 @@ def renewed(old: Report | None, new: Report, *, whole: bool = False, even_red: s
     kept = [] if old is None or whole else list(left_over(old, new))
     verdicts = {_key(verdict): verdict for verdict in [*(old.verdicts if kept and old else []), *new.verdicts]}
     note = {"reference": {"even_red": even_red}} if even_red else {}
-    results = sorted([*kept, *map(_slim, new.results)], key=lambda result: (*_place(result), result.pairing))
+    results = sorted([*kept, *map(_slim, new.results)], key=lambda result: (*place(result), result.pairing))
     update = {
         "results": results,
         "verdicts": [verdicts[key] for key in sorted(verdicts)],
@@ -119,8 +118,8 @@ def renewed(old: Report | None, new: Report, *, whole: bool = False, even_red: s
 
 def left_over(old: Report, new: Report) -> Iterator[Result]:
     """Give the results of ``old`` of a task, dataset and model that ``new`` does not have."""
-    measured = {_place(result) for result in new.results}
-    return (result for result in old.results if _place(result) not in measured)
+    measured = {place(result) for result in new.results}
+    return (result for result in old.results if place(result) not in measured)
 
 
 def _slim(result: Result) -> Result:
@@ -130,13 +129,9 @@ def _slim(result: Result) -> Result:
     return result.model_copy(update={"scores": undefined | resampled, **empty})
 
 
-def _place(result: Result) -> tuple[str, str, str]:
-    return result.task, result.dataset.name, result.model.name
-
-
 def _key(verdict: Verdict) -> tuple[str, str, str]:
     return verdict.claim, verdict.model or "", verdict.dataset or ""
 
 
 def _claim(verdict: Verdict) -> str:
-    return f"{verdict.claim.rpartition('::')[2]} [{verdict.model or ''} {verdict.dataset or ''}]"
+    return f"{verdict.test} [{verdict.about}]"

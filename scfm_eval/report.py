@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
+from scfm_eval.atomic import replacing
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.results import Result, _Strict
 
@@ -24,10 +25,15 @@ UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
 
 _PLACE = ("task", "dataset", "model", "role")
 _NUMBERS = ("value", "low", "high", "chance", "best", "worst")
+_ENVIRONMENT = ("machine", "git", "packages")
 _COMPARED = ("text", "difference", "low", "high")
 _KINDS: dict[str, type] = {"higher_is_better": bool, "headline": bool, "applies": bool, "n_seeds": int}
 
 Outcome = Literal["passed", "failed", "error", "skipped", "expected failure", "unexpected pass"]
+
+
+RED: tuple[Outcome, ...] = ("failed", "error", "unexpected pass")
+"""Outcomes that make a run fail."""
 
 
 class ComparisonRecord(_Strict):
@@ -51,9 +57,44 @@ class Verdict(_Strict):
     reason: str = ""
     comparisons: list[ComparisonRecord] = Field(default_factory=list)
 
+    @property
+    def is_red(self) -> bool:
+        """Whether it makes a run fail."""
+        return self.outcome in RED
+
+    @property
+    def file(self) -> str:
+        """File of the claim; empty where it names none."""
+        file, separator, _ = self.claim.partition("::")
+        return file if separator else ""
+
+    @property
+    def test(self) -> str:
+        """Name of the claim's function."""
+        return self.claim.rpartition("::")[2]
+
+    @property
+    def benchmark(self) -> str:
+        """The claim's file in words, such as ``batch integration``."""
+        return _words(self.file.rpartition("/")[2].removesuffix(".py"))
+
+    @property
+    def name(self) -> str:
+        """The claim in words, such as ``is better than hvg``."""
+        return _words(self.test)
+
+    @property
+    def about(self) -> str:
+        """Model and dataset, such as ``mine on heart``, as far as the claim is about them."""
+        return " on ".join(name for name in (self.model, self.dataset) if name)
+
     def why(self) -> str:
         """Return the comparisons that did not hold, or else the reason; empty where there is neither."""
         return "; ".join(made.text for made in self.comparisons if not made.holds) or self.reason
+
+
+def _words(name: str) -> str:
+    return name.removeprefix("test_").replace("_", " ")
 
 
 class SeedsTest(_Strict):
@@ -125,12 +166,14 @@ class Report(_Strict):
     paired_tests: list[PairedTest] = Field(default_factory=list)
     landscape: list[LandscapeCheck] = Field(default_factory=list)
 
-    def find(self, *, task: str, dataset: str, model: str) -> Result | None:
-        """Return the result of this task, dataset and model, or ``None``."""
-        for result in self.results:
-            if (result.task, result.dataset.name, result.model.name) == (task, dataset, model):
-                return result
-        return None
+    @field_validator("environment")
+    @classmethod
+    def _parts_are_objects(cls, environment: dict[str, Any]) -> dict[str, Any]:
+        parts = {name: environment[name] or {} for name in _ENVIRONMENT if name in environment}
+        wrong = [name for name, part in parts.items() if not isinstance(part, dict)]
+        if wrong:
+            raise ValueError(f"{', '.join(wrong)} of the environment must be an object or null")
+        return environment | parts
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per score, undefined ones with NaN and a ``reason``.
@@ -170,8 +213,8 @@ class Report(_Strict):
         """
         rows = [
             {
-                "claim": verdict.claim.rpartition("::")[2],
-                "file": verdict.claim.partition("::")[0],
+                "claim": verdict.test,
+                "file": verdict.file,
                 "model": verdict.model,
                 "dataset": verdict.dataset,
                 "outcome": verdict.outcome,
@@ -222,12 +265,12 @@ def read_report(path: str | Path) -> Report:
     asked = f"a report from {path}"
     try:
         found = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InvalidInputError(
             asked=asked, found=str(error), remedy="give the path of a report of this suite"
         ) from error
     version = found.get("schema_version") if isinstance(found, dict) else None
-    if not isinstance(version, int):
+    if not isinstance(version, int) or isinstance(version, bool):
         raise InvalidInputError(
             asked=asked, found="no schema_version", remedy="give the path of a report of this suite"
         )
@@ -252,19 +295,11 @@ def _upgraded(found: dict[str, Any], version: int) -> dict[str, Any]:
 def write_report(report: Report, path: str | Path) -> Path:
     """Write the report so that a reader sees either the old file or the whole new one; returns its absolute path."""
     target = Path(path).absolute()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # not by tempfile, whose files only their owner may read
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(report.model_dump_json(indent=1))
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with replacing(target) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.write(report.model_dump_json(indent=1))
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
     return target
 
 

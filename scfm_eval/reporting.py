@@ -129,7 +129,7 @@ class _Collector:
         for line in render(self.report, width=terminalreporter._tw.fullwidth).splitlines():
             terminalreporter.write_line(line.rstrip())
         for verdict in self.verdicts.values():
-            if verdict.outcome in ("failed", "error", "unexpected pass"):
+            if verdict.is_red:
                 terminalreporter.write_line(_red_line(verdict), red=True)
         if github.is_here():
             for line in github.workflow_commands(self.verdicts, self.lines, root=self.config.rootpath):
@@ -199,6 +199,5 @@ def _reason(report: pytest.TestReport) -> str:
 
 
 def _red_line(verdict: Verdict) -> str:
-    name = verdict.claim.rpartition("::")[2]
     why = verdict.why().replace("\n", "; ")
-    return f"{verdict.outcome.upper()} {name} [{verdict.model or ''} {verdict.dataset or ''}]: {why}"
+    return f"{verdict.outcome.upper()} {verdict.test} [{verdict.about}]: {why}"

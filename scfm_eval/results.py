@@ -5,15 +5,18 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from scfm_eval.metrics.metric import InapplicableMetricError, Metric, Statistic, UndefinedMetricError
 from scfm_eval.metrics.resampling import interval, n_drawn, replicates
 from scfm_eval.score import Score
+
+ROLES = ("model", "baseline", "control")
+"""Roles in the order in which tables show them."""
 
 
 class _Strict(BaseModel):
@@ -39,6 +42,23 @@ class ScoreRecord(_Strict):
     source: str = Field(default="", description="DOI or package of the definition")
     n_units: int | None = Field(default=None, description="cells, donors or rounds that resampling draws")
     replicates: str | None = Field(default=None, description="values under resampling, little-endian float32 in base64")
+
+    @field_validator("value", "low", "high", "chance", "best", "worst")
+    @classmethod
+    def _finite_or_null(cls, number: float | None) -> float | None:
+        return number if number is not None and math.isfinite(number) else None
+
+    @field_validator("replicates")
+    @classmethod
+    def _readable(cls, packed: str | None) -> str | None:
+        _decoded(packed)
+        return packed
+
+    @model_validator(mode="after")
+    def _undefined_says_why(self) -> Self:
+        if self.value is None and not self.reason:
+            self.reason = "the report has no number, and no reason"
+        return self
 
 
 class DatasetRecord(_Strict):
@@ -106,6 +126,11 @@ class Result(_Strict):
     )
     notes: list[str] = Field(default_factory=list)
 
+    @property
+    def first_headline(self) -> str:
+        """Name of the score that stands for the result wherever one has to; ``""`` where it has no headline."""
+        return next(iter(self.headline), "")
+
     def __getitem__(self, name: str) -> Score:
         if name not in self.scores:
             raise KeyError(f"task {self.task!r} has no score {name!r}; it has {', '.join(self.scores)}")
@@ -132,6 +157,16 @@ class Result(_Strict):
             for name, record in self.scores.items()
         }
         return self.model_copy(update={"scores": slim})
+
+
+def role_place(role: str) -> int:
+    """Return the place of a role in ``ROLES``; one that is not known comes last."""
+    return ROLES.index(role) if role in ROLES else len(ROLES)
+
+
+def by_role(result: Result) -> tuple[int, str]:
+    """Return the place of a result in a table: models, then baselines, then controls, each by name."""
+    return role_place(result.model.role), result.model.name
 
 
 def measure(
@@ -202,7 +237,7 @@ def combine(
     chance = (
         None if None in chances else sum(w * float(c or 0.0) for w, c in zip(weights.values(), chances, strict=True))
     )
-    known["n_units"] = min((records[name].n_units for name in weights), key=lambda n: n or 0)
+    known["n_units"] = min((n for name in weights if (n := records[name].n_units) is not None), default=None)
     return _record(_summed_by_seed(records, weights, value), resampled, chance=chance, how=how, known=known)
 
 
@@ -239,7 +274,7 @@ def _range(known: dict[str, Any]) -> tuple[float, float]:
 
 
 def _decoded(packed: str | None) -> NDArray[np.float64]:
-    raw = b"" if packed is None else base64.b64decode(packed)
+    raw = b"" if packed is None else base64.b64decode(packed, validate=True)
     return np.frombuffer(raw, dtype="<f4").astype(np.float64)
 
 

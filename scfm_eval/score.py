@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scfm_eval.metrics.metric import UndefinedMetricError
 from scfm_eval.metrics.noise import rerun_noise
 from scfm_eval.metrics.resampling import interval
+from scfm_eval.wording import signed, with_interval
 
 _ROUNDING = 1e-9
 """What lies closer to zero than this is level: sums in another order differ by less."""
@@ -77,13 +78,13 @@ class Comparison:
 
     def _amount(self) -> str:
         assert self.difference is not None
-        spread = f" [{self.low:+.3f}, {self.high:+.3f}]"
         if self.difference == 0:
-            return f"level{spread}"
+            return f"level [{signed(self.low)}, {signed(self.high)}]"
         away = "ahead" if self.relation.startswith((">", "at least")) == (self.difference > 0) else "short"
-        if not self.holds and away == "ahead":
-            return f"ahead by {abs(self.difference):.3f}{spread}, but the interval does not exclude a loss"
-        return f"{away} by {abs(self.difference):.3f}{spread}"
+        # the interval is turned with the difference, so that it holds the amount that stands before it
+        ends = (self.low, self.high) if self.difference > 0 else (_turned(self.high), _turned(self.low))
+        said = f"{away} by {with_interval(abs(self.difference), low=ends[0], high=ends[1])}"
+        return said if self.holds or away == "short" else f"{said}, but the interval does not exclude a loss"
 
     __repr__ = __str__
 
@@ -183,8 +184,11 @@ class Score(float):
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """95 % percentile interval, or ``None`` where there are no resamples."""
-        return interval(self.replicates) if self.replicates.size else None
+        """95 % percentile interval, or ``None`` where there are no resamples, or some have no value."""
+        try:
+            return interval(self.replicates) if self.replicates.size else None
+        except UndefinedMetricError:
+            return None
 
     def __str__(self) -> str:
         if math.isnan(self):
@@ -265,6 +269,22 @@ class Score(float):
             return _record(Comparison(str(self), relation, str(reference), holds=False, reason=gone))
         return _record(self.compare(reference, relation))
 
+    def standing(self, other: Score) -> Literal[-1, 0, 1] | None:
+        """Return how this score stands towards another, as :meth:`compare` decides it, but without its sentences.
+
+        Returns
+        -------
+        1 where it is surely the better one and -1 where the worse one, by its direction; 0 where the 95 % interval of
+        the paired difference holds zero; ``None`` where there is no such interval.
+        """
+        if not (self.applies and other.applies) or self._undecidable(other):
+            return None
+        try:
+            side = _side(*interval(self.replicates - other.replicates))
+        except UndefinedMetricError:
+            return None
+        return side if self.higher_is_better or not side else 1 if side < 0 else -1
+
     def compare(self, other: float | None, relation: str) -> Comparison:
         """Return what comes of ``self <relation> other``: an operator, or "at least" or "at most level with"."""
         for score in (self, other):
@@ -288,7 +308,8 @@ class Score(float):
             loss = difference if relation.startswith("at most") else -difference
             holds, noise = self._within_noise(other, paired, loss=loss)
             return Comparison(str(self), relation, right, holds, difference, low, high, noise=noise)
-        holds = {">": low > _ROUNDING, ">=": low >= 0, "<": high < -_ROUNDING, "<=": high <= 0}[relation]
+        side = _side(low, high)
+        holds = {">": side > 0, ">=": low >= 0, "<": side < 0, "<=": high <= 0}[relation]
         return Comparison(str(self), relation, right, bool(holds), difference, low, high)
 
     def _within_noise(self, reference: Score, paired: NDArray[np.float64], *, loss: float) -> tuple[bool, str]:
@@ -308,8 +329,22 @@ class Score(float):
                 return f"{score} has no value" if isinstance(score, Score) else "the number is not a number"
         if isinstance(other, Score) and self.pairing != other.pairing:
             return "the two were not measured on the same cells, folds and seeds"
+        if isinstance(other, Score) and self.higher_is_better != other.higher_is_better:
+            return "of one of the two higher is better, of the other lower"
         without = [score for score in (self, other) if isinstance(score, Score) and not score.replicates.size]
-        return f"{without[0]} has no interval" if without else ""
+        if without:
+            return f"{without[0]} has no interval"
+        apart = isinstance(other, Score) and self.replicates.shape != other.replicates.shape
+        return "the two have another number of resamples" if apart else ""
+
+
+def _turned(end: float | None) -> float | None:
+    return None if end is None else -end
+
+
+def _side(low: float, high: float) -> Literal[-1, 0, 1]:
+    """Return on which side of zero an interval lies; 0 where it holds zero, or comes within rounding of it."""
+    return 1 if low > _ROUNDING else -1 if high < -_ROUNDING else 0
 
 
 def _record(found: Comparison) -> Comparison:

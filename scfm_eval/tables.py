@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.table import Table
 
 from scfm_eval.report import LandscapeCheck, PairedTest, Report, SplitTest
-from scfm_eval.results import Result
+from scfm_eval.results import Result, by_role
+from scfm_eval.side_by_side import best_value, is_best, side_by_side
+from scfm_eval.wording import number, with_interval
 
-_ROLES = ("model", "baseline", "control")
 _LEGEND = "* is the best of models and baselines, [] the 95 % interval\n"
-Column = tuple[str, str]
 
 
 def render(report: Report, *, width: int, task: str | None = None) -> str:
@@ -47,13 +47,14 @@ def render(report: Report, *, width: int, task: str | None = None) -> str:
 
 
 def _table(results: list[Result], *, every_score: bool) -> Table:
-    columns = sorted(
-        {(r.dataset.name, score) for r in results for score in (r.scores if every_score else r.headline[:1])}
-    )
-    by_key = {(result.dataset.name, result.model.name): result for result in results}
-    models = sorted({(r.model.name, r.model.role) for r in results}, key=lambda row: (_ROLES.index(row[1]), row[0]))
+    by_key = {(data, r.model.name): r for (_, data), same in side_by_side(results).items() for r in same}
+    columns = sorted({(data, score) for (data, _), r in by_key.items() for score in _shown(r, every_score=every_score)})
+    models = list(dict.fromkeys((r.model.name, r.model.role) for r in sorted(results, key=by_role)))
     heads = [f"{name} ({role})" if role != "model" else name for name, role in models]
-    best = {column: _best(results, column) for column in columns}
+    best = {
+        (data, score): best_value([result for (where, _), result in by_key.items() if where == data], score)
+        for data, score in columns
+    }
     cells = [
         [_cell(by_key.get((data, name)), score, best[data, score]) for data, score in columns] for name, _ in models
     ]
@@ -62,6 +63,10 @@ def _table(results: list[Result], *, every_score: bool) -> Table:
         rows = list(zip(*cells, strict=True))
         return _filled(results[0].task, [side.replace("\n", "  ") for side in sides], heads=heads, rows=rows)
     return _filled(results[0].task, heads, heads=sides, rows=cells)
+
+
+def _shown(result: Result, *, every_score: bool) -> Iterable[str]:
+    return result.scores if every_score else filter(None, [result.first_headline])
 
 
 def _rows_of(result: Result) -> list[Table]:
@@ -77,7 +82,7 @@ def _rows_of(result: Result) -> list[Table]:
 
 
 def _plain(value: object) -> str:
-    return "undefined" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
+    return number(value) if value is None or isinstance(value, float) else str(value)
 
 
 def _tests(tests: list[PairedTest]) -> Table:
@@ -91,7 +96,8 @@ def _tests(tests: list[PairedTest]) -> Table:
         "Wilcoxon q over seeds",
     ]
     rows = [[*_split(test.splits[0]), _p(test.seeds.q)] for test in tests]
-    return _filled("pairs of models, corrected over all pairs; first split", names, heads=heads, rows=rows)
+    title = "pairs of models, first split; q corrected, McNemar over all pairs and splits, Wilcoxon over all pairs"
+    return _filled(title, names, heads=heads, rows=rows)
 
 
 def _split(test: SplitTest) -> list[str]:
@@ -100,8 +106,9 @@ def _split(test: SplitTest) -> list[str]:
 
 def _landscape(found: LandscapeCheck) -> str:
     over = f"{found.dataset}: rougher landscapes (ROGI-XD) go with errors of annotation over {len(found.models)} models"
-    said = f"undefined: {found.reason}" if found.rho is None else f"Spearman {found.rho:.2f}, p = {_p(found.p)}"
-    return f"{over}: {said}\n"
+    if found.rho is None:
+        return f"{over}: undefined: {found.reason}\n"
+    return f"{over}: Spearman {found.rho:.2f}, one-sided p = {_p(found.p)} by permutation\n"
 
 
 def _p(value: float | None) -> str:
@@ -118,25 +125,9 @@ def _filled(title: str, names: list[str], *, heads: list[str], rows: Iterable[It
     return table
 
 
-def _best(results: list[Result], column: Column) -> str | None:
-    dataset, score = column
-    records = {
-        result.model.name: result.scores[score]
-        for result in results
-        if result.dataset.name == dataset and result.model.role != "control" and score in result.scores
-    }
-    known = {name: record.value for name, record in records.items() if record.value is not None}
-    up = all(record.higher_is_better for record in records.values())
-    return (max if up else min)(known, key=known.__getitem__) if len(known) > 1 else None
-
-
-def _cell(result: Result | None, score: str, best: str | None) -> str:
+def _cell(result: Result | None, score: str, best: float | None) -> str:
     if result is None or score not in result.scores:
         return "–"
     record = result.scores[score]
-    if record.value is None:
-        return "undefined"
-    mark = " *" if result.model.name == best else ""
-    if record.low is None:
-        return f"{record.value:.3f} [no interval]{mark}"
-    return f"{record.value:.3f} [{record.low:.3f}, {record.high:.3f}]{mark}"
+    mark = " *" if is_best(result, score, best=best) else ""
+    return with_interval(record.value, low=record.low, high=record.high) + mark

@@ -13,24 +13,37 @@ for itself: of many comparisons without a difference, about one in twenty exclud
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from scfm_eval.report import Report
 from scfm_eval.results import Result
-from scfm_eval.score import NotApplicableError, Score
+from scfm_eval.score import NotApplicableError
+from scfm_eval.wording import listed
 
 Standing = Literal["ahead", "behind", "not decided", "undefined"]
 """How a model stands towards a baseline."""
 
-_SAID: dict[Standing, str] = {
+SAID: dict[Standing, str] = {
     "ahead": "surely ahead of",
     "behind": "surely behind",
     "not decided": "not decided against",
     "undefined": "not comparable with",
 }
+"""Each standing in words, with the name of the baseline to follow."""
+
+HOW = (
+    "Surely: the 95 % interval of the paired difference (same cells, folds and seeds) of the task's first headline "
+    "score lies wholly on one side of zero. Not decided: it holds zero. Not comparable: there is no such interval. "
+    "Differences are signed so that above zero the model is the better one, also where less is better. "
+    "Nothing is corrected for how many comparisons there are: of those without a difference, about 1 in 20 looks "
+    "sure by chance."
+)
+"""What the sentences mean, for all who read them."""
+
+_OF_SCORES: dict[int | None, Standing] = {1: "ahead", 0: "not decided", -1: "behind", None: "undefined"}
 
 
 @dataclass(frozen=True)
@@ -47,6 +60,9 @@ class Fact:
         Paired difference with its 95 % interval, above zero where the model is better; ``None`` is undefined.
     reason
         Why the comparison is undefined; empty where it is not.
+    doubts
+        Why being ahead says little of the model: it is not surely better than chance, its predictions are collapsed;
+        empty where it is not ahead.
     """
 
     model: str
@@ -59,6 +75,7 @@ class Fact:
     low: float | None = None
     high: float | None = None
     reason: str = ""
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,7 +111,7 @@ def facts(report: Report) -> list[Fact]:
     """Return every model against every baseline of the same task and dataset, in this order of names."""
     together: dict[tuple[str, str], list[Result]] = defaultdict(list)
     for result in report.results:
-        if result.headline:
+        if result.first_headline:
             together[result.task, result.dataset.name].append(result)
     return sorted(
         (fact for results in together.values() for fact in _facts(results)),
@@ -116,33 +133,41 @@ def _facts(results: list[Result]) -> Iterable[Fact]:
 
 
 def _fact(result: Result, rival: Result) -> Fact:
-    name = result.headline[0]
+    name = result.first_headline
     place = (result.model.name, rival.model.name, result.task, result.dataset.name, name)
     missing = [side.model.name for side in (result, rival) if name not in side.scores]
     if missing:
         return Fact(*place, "undefined", reason=f"{missing[0]} has no score {name}")
     ours, theirs = result[name], rival[name]
-    better, worse = (">", "<") if ours.higher_is_better else ("<", ">")
     try:
-        found = ours.compare(theirs, better)
+        found = ours.compare(theirs, ">")
     except NotApplicableError as reason:
         return Fact(*place, "undefined", reason=str(reason))
     if found.reason or found.difference is None or found.low is None or found.high is None:
         return Fact(*place, "undefined", reason=found.reason)
-    standing: Standing = "ahead" if found.holds else "behind" if _holds(ours, theirs, worse) else "not decided"
-    ends = (found.low, found.high) if better == ">" else (-found.high, -found.low)
-    return Fact(*place, standing, found.difference if better == ">" else -found.difference, *ends)
+    up = 1 if ours.higher_is_better else -1
+    low, high = sorted((up * found.low, up * found.high))
+    standing = _OF_SCORES[ours.standing(theirs)]
+    doubts = tuple(_doubts(result)) if standing == "ahead" else ()
+    return Fact(*place, standing, up * found.difference, low, high, doubts=doubts)
 
 
-def _holds(ours: Score, theirs: Score, relation: str) -> bool:
-    return ours.compare(theirs, relation).holds
+def _doubts(result: Result) -> Iterator[str]:
+    name = result.first_headline
+    own = result[name]
+    by_chance = own.compare(own.chance, ">" if own.higher_is_better else "<")
+    if not by_chance.holds and not by_chance.reason:
+        yield "itself not surely better than chance"
+    guards = result.details.get("collapse", {})
+    if any(name.startswith(f"{split}_") and guard.get("flagged") for split, guard in guards.items()):
+        yield "its predictions collapsed"
 
 
 def _text(model: str, facts: Sequence[Fact]) -> str:
     if not facts:
         return f"{model} was compared with no baseline."
     parts = [
-        f"{_SAID[standing]} {_listed(facts, standing)}"
+        f"{SAID[standing]} {_listed(facts, standing)}"
         for standing in get_args(Standing)
         if any(fact.standing == standing for fact in facts)
     ]
@@ -157,5 +182,8 @@ def _listed(facts: Sequence[Fact], standing: Standing) -> str:
     for baseline, task in sorted({(fact.baseline, fact.task) for fact in facts if fact.standing == standing}):
         here = [fact for fact in facts if (fact.baseline, fact.task) == (baseline, task)]
         n = sum(fact.standing == standing for fact in here)
-        tasks[baseline].append(task if len(here) == 1 else f"{task} on {n} of {len(here)} datasets")
+        said = task if len(here) == 1 else f"{task} on {n} of {len(here)} datasets"
+        doubts = Counter(doubt for fact in here for doubt in fact.doubts)
+        but = listed(doubt if k == n else f"{doubt} on {k} of the {n}" for doubt, k in doubts.items())
+        tasks[baseline].append(f"{said} [{but}]" if doubts else said)
     return ", ".join(f"{baseline} ({', '.join(named)})" for baseline, named in tasks.items())

@@ -138,11 +138,12 @@ def test_reports_of_other_datasets_have_nothing_in_common():
         (score(None, reason="one batch"), score(0.5), "now defined", "one batch"),
         (score(0.5), score(None, reason="no donor"), "now undefined", "no donor"),
         (score(None, reason="one batch"), score(None, reason="no donor"), "undefined", "no donor"),
-        (score(math.nan), score(0.5), "now defined", ""),
-        (score(math.inf), score(math.nan), "undefined", ""),
+        (score(math.nan), score(0.5), "now defined", "the report has no number, and no reason"),
+        (score(math.inf), score(math.nan), "undefined", "the report has no number, and no reason"),
         (score(0.5, applies=False, reason="no head"), score(0.5), "now defined", "no head"),
         (score(0.5), score(0.6), "no interval", NO_RESAMPLES),
         (score(0.5, spread=STEADY), score(0.6, spread=STEADY[:10]), "no interval", NO_RESAMPLES),
+        (NO_VALUES, score(0.5, spread=STEADY), "no interval", "1000 of 1000 resamples have no value"),
         (score(0.5, spread=STEADY), NO_VALUES, "no interval", "1000 of 1000 resamples have no value"),
         (score(0.5), score(0.5), "identical", ""),
     ],
@@ -314,6 +315,14 @@ def test_another_schema_version_is_refused(files, tmp_path, capsys):
     assert "run the suite again with this version" in capsys.readouterr().err
 
 
+def test_json_always_has_every_score(files, capsys):
+    side = report(result(total=score(0.5), other=score(0.4)))
+    assert main(["compare", *files(side, side), "--format", "json", "--every-score"]) == 2
+    assert "leave --every-score out" in capsys.readouterr().err
+    assert main(["compare", *files(side, side), "--format", "json"]) == 0
+    assert [row["score"] for row in json.loads(capsys.readouterr().out)["scores"]] == ["total", "other"]
+
+
 def test_the_same_file_twice_is_identical(files, capsys):
     (path,) = files(report(result(total=score(0.5, spread=STEADY)), verdicts=[verdict()], environment=MACHINE))
     assert main(["compare", path, path]) == 0
@@ -349,7 +358,8 @@ def test_nan_and_null_everywhere_can_be_printed(files, capsys):
         for outcome, spread in (("failed", math.nan), ("error", 0.1))
     ]
     for form in ("text", "md", "csv", "json"):
-        assert main(["compare", *files(*sides), "--every-score", "--format", form]) == 0
+        every = [] if form == "json" else ["--every-score"]
+        assert main(["compare", *files(*sides), *every, "--format", form]) == 0
         said = capsys.readouterr().out
         assert "other" in said
     assert json.loads(said)["scores"][0]["before"] is None

@@ -80,6 +80,18 @@ def test_the_command_line_lists_and_prints_the_schema(capsys):
     assert capsys.readouterr().out == schema()
 
 
+@pytest.mark.parametrize(
+    "arguments", [["html", "-o"], ["report", "-o"], ["export", "--format", "md", "-o"], ["rank", "--figure"]]
+)
+def test_the_command_line_never_writes_over_what_it_reads(arguments, tmp_path, capsys):
+    report = tmp_path / "r.json"
+    report.write_text("{}")
+    command, *options = arguments
+    assert main([command, str(report), *options, str(report)]) == 2
+    assert "it is one of the reports that are read" in capsys.readouterr().err
+    assert report.read_text() == "{}"
+
+
 def test_the_command_line_refuses_what_is_no_report(tmp_path, capsys):
     assert main(["show", str(tmp_path / "gone.json")]) == 2
     assert "asked: a report" in capsys.readouterr().err

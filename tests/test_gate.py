@@ -16,11 +16,12 @@ import pytest
 import yaml
 from scipy import stats
 
-from scfm_eval import github
+from scfm_eval import github, verdicts
 from scfm_eval.__main__ import _parser
 from scfm_eval.report import Report, Verdict, read_report
 from scfm_eval.score import NotApplicableError, Score, UndecidedError, one_of
 from scfm_eval.tasks.throughput import Rounds, scored
+from tests.html.reports import small
 from tests.reruns import Cells
 from tests.toys import CLAIMS, MODELS, toy_cells
 
@@ -200,10 +201,15 @@ def empty(**changed):
 def test_the_summary_counts_outcomes_and_lists_red_claims():
     page = github.summary(empty(verdicts=[*VERDICTS.values()]))
     assert "| m | 1 | 1 | 0 | 0 | 0 | 0 |" in page
-    assert "| failed | test\\_wins | m | toy | 100 % lost by 1 |" in page
-    assert "test\\_good" not in page
+    assert "| failed | test_wins | m | toy | 100 % lost by 1 |" in page
+    assert "test_good" not in page
     assert "No results and no claims." in github.summary(empty())
     assert "Interrupted" in github.summary(empty(interrupted=True))
+
+
+def test_the_summary_says_what_surely_means_where_it_says_surely():
+    assert verdicts.HOW in github.summary(small())
+    assert verdicts.HOW not in github.summary(empty())
 
 
 def test_names_in_the_summary_do_nothing():
@@ -294,6 +300,7 @@ def test_the_workflow_example_runs_commands_that_exist(pytestconfig):
     for words in runs:
         assert {word for word in words if word.startswith("-")} <= known
         assert words[1] == "benchmarks"
+        assert "--model" in words
     assert (ROOT / "reports" / "reference" / "amd-epyc-x2.json").exists()
     assert all(re.fullmatch(r"actions/[a-z-]+@v\d+", step["uses"]) for step in steps if "uses" in step)
     told = [shlex.split(line.strip("# ")) for line in text.splitlines() if "scfm-eval reference" in line]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 from types import SimpleNamespace
 
@@ -86,6 +87,19 @@ def test_mlflow_takes_many_scores_and_strange_names(tmp_path, mlflow):
     data = mlflow.MlflowClient(tracking_uri=uri).get_run(told).data
     assert len(data.metrics) == 1103
     assert sum(name.startswith("undefined/") for name in data.tags) == 120
+
+
+@pytest.mark.usefixtures("mlflow")
+def test_the_plain_command_writes_to_a_folder_and_says_which(path, tmp_path, monkeypatch, capsys):
+    for name in ("MLFLOW_ALLOW_FILE_STORE", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert main(["log", str(path), "--to", "mlflow"]) == 0
+    assert "2 runs in scfm-eval at mlruns: " in capsys.readouterr().out
+    assert len([*tmp_path.glob("mlruns/*/*/artifacts/run.json")]) == 2
+    assert main(["log", str(path), "--to", "mlflow", "--uri", "./other"]) == 0
+    assert "at ./other: " in capsys.readouterr().out
+    assert "MLFLOW_ALLOW_FILE_STORE" not in os.environ
 
 
 def test_an_address_that_mlflow_refuses_is_refused(path, mlflow):

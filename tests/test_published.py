@@ -346,6 +346,8 @@ def test_names_are_unique_to_a_publication_and_the_unknown_is_told_them():
     with pytest.raises(InvalidInputError) as error:
         find_publication("genept-table1")
     assert error.value.remedy == "give genept-table2"
+    with pytest.raises(InvalidInputError, match="give one of these"):
+        find_publication("geneformer")
     assert all(name in error.value.found for name in counted)
 
 

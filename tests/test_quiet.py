@@ -13,8 +13,8 @@ from scfm_eval.quiet import Quiet
 pytestmark = pytest.mark.skipif(not Quiet.possible, reason="no POSIX file locks here")
 
 
-def take_part(run, said, n_tests, alone):
-    quiet = Quiet(run)
+def take_part(folder, said, n_tests, alone):
+    quiet = Quiet(folder)
     for number in range(n_tests):
         with quiet.together():
             if number in alone:
@@ -32,7 +32,8 @@ def test_no_test_runs_beside_one_that_is_alone(tmp_path):
     context = multiprocessing.get_context("spawn")
     said = context.Queue()
     workers = [
-        context.Process(target=take_part, args=(tmp_path.name, said, 8, alone)) for alone in ({2, 3}, {0, 5}, {3, 7})
+        context.Process(target=take_part, args=(tmp_path / "quiet", said, 8, alone))
+        for alone in ({2, 3}, {0, 5}, {3, 7})
     ]
     for worker in workers:
         worker.start()

@@ -24,6 +24,9 @@ DEMSAR = """
 """
 
 
+OUTCOMES = ["wins", "ties", "losses", "better_by_value", "worse_by_value"]
+
+
 def frame(values, *, higher_is_better=True, reason=""):
     """Blocks in rows, models a, b, c … in columns."""
     return pd.DataFrame(
@@ -56,7 +59,7 @@ def test_groups_overlap_and_end_where_the_difference_is_critical():
     found = ranks(frame([[5, 4, 3, 2, 1]] * 20))
     assert found.average.tolist() == [1, 2, 3, 4, 5]
     assert found.groups == (("a", "b"), ("b", "c"), ("c", "d"), ("d", "e"))
-    assert found.wins.tolist() == [1, 0.75, 0.5, 0.25, 0]
+    assert found.share_won.tolist() == [1, 0.75, 0.5, 0.25, 0]
     assert found.firsts.tolist() == [1, 0, 0, 0, 0]
 
 
@@ -136,7 +139,7 @@ def test_ranks_add_up_and_wins_are_half(values):
     found = ranks(frame(values))
     n_models = len(found.average)
     assert found.average.sum() == pytest.approx(n_models * (n_models + 1) / 2)
-    assert found.wins.mean() == pytest.approx(0.5)
+    assert found.share_won.mean() == pytest.approx(0.5)
     assert found.firsts.sum() == pytest.approx(1)
 
 
@@ -144,12 +147,51 @@ def test_ranks_add_up_and_wins_are_half(values):
 @given(TABLES)
 def test_losses_are_wins_of_the_reverse(values):
     up, down = ranks(frame(values)), ranks(frame(-np.array(values)))
-    assert up.wins.to_dict() == pytest.approx((1 - down.wins).to_dict())
+    assert up.share_won.to_dict() == pytest.approx((1 - down.share_won).to_dict())
 
 
 def test_friedman_by_hand():
-    # three models in one order in four blocks: 12 · 4 / (3 · 4) · (1 + 4 + 9) - 3 · 4 · 4 = 8
-    assert friedman(np.array([[1.0] * 4, [2.0] * 4, [3.0] * 4])) == pytest.approx(math.exp(-4))
+    # three models in one order in ten blocks: 12 · 10 / (3 · 4) · (1 + 4 + 9) - 3 · 10 · 4 = 20
+    assert friedman(np.array([[1.0] * 10, [2.0] * 10, [3.0] * 10])) == pytest.approx(math.exp(-10))
+
+
+def test_with_few_blocks_every_order_is_counted():
+    # of 6⁴ orders of three models in four blocks, 6 are the same in all; of 6², 6
+    assert friedman(np.array([[1.0] * 4, [2.0] * 4, [3.0] * 4])) == pytest.approx(6 / 6**4)
+    assert friedman(np.array([[1.0] * 2, [2.0] * 2, [3.0] * 2])) == pytest.approx(6 / 6**2)
+
+
+def test_with_few_blocks_and_many_models_orders_are_drawn_and_the_draw_is_seeded():
+    placed = np.tile(np.arange(1.0, 9.0)[:, None], 6)
+    assert friedman(placed) == friedman(placed) == pytest.approx(1e-4)
+
+
+def test_conclusions_name_every_model_that_is_not_told_apart():
+    apart = ranks(frame([[5, 4, 3, 2, 1]] * 20)).conclusions()
+    assert apart[0].endswith("so the models differ.")
+    assert apart[1:] == [
+        "Nemenyi's critical difference: from 1.36 average ranks on, two models are told apart.",
+        *(f"Not told apart: {pair}." for pair in ("a, b", "b, c", "c, d", "d, e")),
+    ]
+    assert ranks(frame([[3, 2, 1]] * 60)).conclusions()[-1] == "All are told apart."
+    assert "Not told apart: a, b, c, d, e." in ranks(frame([[8, 8, 8, 8, 8, 0]] * 20)).conclusions()
+
+
+def test_conclusions_tell_nothing_apart_where_the_test_does_not_reject():
+    (said,) = ranks(frame([[3, 2, 1], [1, 2, 3]])).conclusions()
+    assert said.endswith("so the models are not told apart.")
+    assert ranks(frame([[1, 1, 1]] * 4)).conclusions() == ["All models are tied in every block."]
+    assert ranks(frame([])).conclusions() == []
+
+
+def test_what_rounding_alone_decides_is_a_tie():
+    results = [
+        result(model, task=task, total=score(value, spread=STEADY))
+        for task in ("one", "two")
+        for model, value in (("a", 0.5), ("b", 0.5), ("c", 0.0))
+    ]
+    found = duels([report(*results)], ranked([report(*results)])).set_index(["left", "right"])
+    assert found.loc[("a", "b"), OUTCOMES].tolist() == [0, 2, 0, 0, 0]
 
 
 @pytest.fixture
@@ -180,7 +222,7 @@ def test_tasks_can_be_named(three_tasks):
 
 def test_duels_go_by_the_interval(three_tasks):
     found = duels([three_tasks], ranked([three_tasks])).set_index(["left", "right"])
-    assert found.loc[("a", "b"), ["wins", "ties", "losses", "by_value"]].tolist() == [2, 1, 0, 0]
+    assert found.loc[("a", "b"), OUTCOMES].tolist() == [2, 1, 0, 0, 0]
     # a difference of 2 average ranks, and a standard deviation of sqrt(3 · 4 / (6 · 3))
     assert found.loc[("a", "c"), "p"] == pytest.approx(2 * stats.norm.sf(2 / math.sqrt(2 / 3)))
     assert (found["q"] >= found["p"]).all()
@@ -193,18 +235,18 @@ def test_duels_go_by_the_interval_where_less_is_better_too():
         for model, value in (("a", 0.1), ("b", 0.2), ("c", 0.3))
     ]
     found = duels([report(*results)], ranked([report(*results)])).set_index(["left", "right"])
-    assert found.loc[("a", "b"), ["wins", "ties", "losses", "by_value"]].tolist() == [2, 0, 0, 0]
+    assert found.loc[("a", "b"), OUTCOMES].tolist() == [2, 0, 0, 0, 0]
 
 
-def test_duels_without_resamples_go_by_the_value():
+def test_duels_without_resamples_are_counted_apart():
     results = [
         result(model, task=task, total=score(value, higher_is_better=False))
         for task in ("one", "two")
         for model, value in (("a", 1.0), ("b", 2.0), ("c", 2.0))
     ]
     found = duels([report(*results)], ranked([report(*results)])).set_index(["left", "right"])
-    assert found.loc[("a", "b"), ["wins", "ties", "losses", "by_value"]].tolist() == [2, 0, 0, 2]
-    assert found.loc[("b", "c"), ["wins", "ties", "losses", "by_value"]].tolist() == [0, 2, 0, 2]
+    assert found.loc[("a", "b"), OUTCOMES].tolist() == [0, 0, 0, 2, 0]
+    assert found.loc[("b", "c"), OUTCOMES].tolist() == [0, 0, 0, 0, 0]
 
 
 def test_the_first_headline_score_decides_not_the_first_score():
@@ -251,7 +293,18 @@ def test_the_command_says_why_there_is_no_ranking(tmp_path, capsys):
     assert main(["rank", str(path)]) == 0
     assert "none: 0 models have a value" in capsys.readouterr().out
     assert main(["rank", str(path), "--figure", str(tmp_path / "ranks.svg")]) == 2
+    assert capsys.readouterr().out == ""
     assert not (tmp_path / "ranks.svg").exists()
+
+
+@pytest.mark.parametrize(
+    ("place", "said"), [("/proc/nope/x.svg", "that can be written to"), ("x.docx", "name one of png, svg, pdf")]
+)
+def test_a_figure_that_cannot_be_drawn_is_refused_before_printing(three_tasks, tmp_path, capsys, place, said):
+    path = write_report(three_tasks, tmp_path / "run.json")
+    assert main(["rank", str(path), "--figure", place]) == 2
+    printed = capsys.readouterr()
+    assert (printed.out, said in printed.err) == ("", True)
 
 
 def test_the_command_refuses_tasks_that_no_report_has(three_tasks, tmp_path, capsys):

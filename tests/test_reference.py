@@ -94,7 +94,7 @@ def test_results_that_are_not_in_the_report_are_kept_or_dropped_as_asked():
     [
         (report(result(), interrupted=True), "interrupted"),
         (report(), "no results"),
-        (report(result(), verdicts=[verdict("failed")]), r"1 red .*test_wins \[m toy\] \(failed\)"),
+        (report(result(), verdicts=[verdict("failed")]), r"1 red .*test_wins \[m on toy\] \(failed\)"),
         (report(result(), verdicts=[verdict("error")]), "error"),
         (report(result(), verdicts=[verdict("unexpected pass")]), "unexpected pass"),
     ],

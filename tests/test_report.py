@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import jsonschema
 import numpy as np
@@ -15,8 +16,17 @@ import pytest
 from scfm_eval import report as report_module
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.metrics.metric import Statistic, UndefinedMetricError, metric
-from scfm_eval.report import SCHEMA_VERSION, ComparisonRecord, Report, Verdict, read_report, schema, write_report
-from scfm_eval.results import DatasetRecord, ModelRecord, ReadableRecord, Result, ScoreRecord, combine, measure
+from scfm_eval.report import (
+    SCHEMA_VERSION,
+    ComparisonRecord,
+    Outcome,
+    Report,
+    Verdict,
+    read_report,
+    schema,
+    write_report,
+)
+from scfm_eval.results import DatasetRecord, ModelRecord, ReadableRecord, Result, ScoreRecord, by_role, combine, measure
 
 COMMITTED = Path(__file__).parents[1] / "reports" / "schema.json"
 VALUES = np.array([0.0, 1.0, 1.0, 1.0])
@@ -104,6 +114,47 @@ def test_a_sum_weighs_values_and_resamples():
     assert total.value == pytest.approx(0.6 * 0.75 + 0.4 * 0.25)
     alone = record()
     assert total.high - total.low == pytest.approx(0.2 * (alone.high - alone.low), rel=0.1)
+
+
+@pytest.mark.parametrize(("units", "fewest"), [((5, 9), 5), ((5, None), 5), ((None, None), None)])
+def test_a_sum_is_of_as_few_units_as_the_member_that_has_the_fewest(units, fewest):
+    records = {name: record().model_copy(update={"n_units": n}) for name, n in zip("ab", units, strict=True)}
+    assert combine(records, weights={"a": 0.6, "b": 0.4}, source="toy", how={}).n_units == fewest
+
+
+def test_the_first_headline_score_stands_whether_defined_or_not(result):
+    assert result.first_headline == "share"
+    assert result.model_copy(update={"headline": ["never", "share"]}).first_headline == "never"
+    assert result.model_copy(update={"headline": []}).first_headline == ""
+
+
+def test_models_come_before_baselines_before_controls_before_what_is_not_known(result):
+    cards = [("a", "guest"), ("a", "control"), ("b", "baseline"), ("a", "baseline"), ("z", "model")]
+    made = [
+        result.model_copy(update={"model": ModelRecord(name=name, role=role, trained_here=False)})
+        for name, role in cards
+    ]
+    assert [(one.model.name, one.model.role) for one in sorted(made, key=by_role)] == [
+        ("z", "model"),
+        ("a", "baseline"),
+        ("b", "baseline"),
+        ("a", "control"),
+        ("a", "guest"),
+    ]
+
+
+def test_what_makes_a_run_fail_is_red():
+    outcomes = [*get_args(Outcome)]
+    red = [outcome for outcome in outcomes if Verdict(claim="a", model=None, dataset=None, outcome=outcome).is_red]
+    assert red == ["failed", "error", "unexpected pass"]
+
+
+def test_a_claim_is_named_in_words_and_says_what_it_is_about():
+    one = Verdict(claim="benchmarks/test_batch_integration.py::test_is_fast", model="a", dataset="b", outcome="passed")
+    assert (one.file, one.test) == ("benchmarks/test_batch_integration.py", "test_is_fast")
+    assert (one.benchmark, one.name, one.about) == ("batch integration", "is fast", "a on b")
+    bare = Verdict(claim="alone", model=None, dataset="b", outcome="passed")
+    assert (bare.file, bare.benchmark, bare.name, bare.about) == ("", "", "alone", "b")
 
 
 def test_a_score_of_a_result_can_be_compared(result):
@@ -249,3 +300,46 @@ def test_the_package_is_light_until_a_report_is_read():
     from scfm_eval import read_report as found
 
     assert found is read_report
+
+
+def read_with(change, report, tmp_path):
+    path = write_report(report, tmp_path / "out.json")
+    found = json.loads(path.read_text())
+    change(found)
+    path.write_text(json.dumps(found))
+    return read_report(path)
+
+
+@pytest.mark.parametrize("packed", ["!!!not base64", "A", "AAAAAAA="])
+def test_resamples_that_are_none_are_refused(report, tmp_path, packed):
+    def change(found):
+        next(iter(found["results"][0]["scores"].values()))["replicates"] = packed
+
+    with pytest.raises(InvalidInputError, match="another form"):
+        read_with(change, report, tmp_path)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_what_is_no_number_is_undefined_with_a_reason(report, tmp_path, number):
+    def change(found):
+        for record in found["results"][0]["scores"].values():
+            record.update(value=number, low=number, reason="")
+
+    for record in read_with(change, report, tmp_path).results[0].scores.values():
+        assert record.value is record.low is None
+        assert record.reason
+
+
+def test_an_environment_of_other_things_is_refused_and_null_is_not_known(report, tmp_path):
+    read = read_with(lambda found: found["environment"].update(machine=None), report, tmp_path)
+    assert read.environment["machine"] == {}
+    with pytest.raises(InvalidInputError, match="git of the environment"):
+        read_with(lambda found: found["environment"].update(git=[1]), report, tmp_path)
+
+
+def test_nesting_without_end_and_a_version_that_is_no_number_are_refused(tmp_path):
+    path = tmp_path / "deep.json"
+    for text in ("[" * 200_000, '{"schema_version": true}'):
+        path.write_text(text)
+        with pytest.raises(InvalidInputError):
+            read_report(path)

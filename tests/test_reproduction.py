@@ -270,6 +270,10 @@ def test_a_dataset_of_a_report_can_be_named(report, capsys):
         (["genept-c4", "--report", "REPORT", "--dataset", "Aorta"], "no name and value"),
         (["genept-c4", "--weights", "a=b", "--weights", "a=c"], "a is given twice"),
         (["genept-c4", "--report", "REPORT", "--model", "hvg"], "nothing is measured anew"),
+        (
+            ["genept-c4", "--report", "REPORT", "--device", "cpu", "--seeds", "3", "--offline"],
+            "--report together with --device, --seeds, --offline",
+        ),
         (["genept-c4", "--report", "no.json"], "No such file"),
         (["genept-c4", "--dataset", "Aorta=nothing"], "no dataset of that name"),
         (["genept-c4", "--dataset", "Aorta=synthetic_perturbations"], "synthetic_perturbations has no label key"),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scfm_eval.score import NotApplicableError, Score, UndecidedError, recording
+from scfm_eval.score import Comparison, NotApplicableError, Score, UndecidedError, recording
 
 RNG = np.random.default_rng(0)
 NOISE = RNG.normal(scale=0.05, size=1000)
@@ -49,7 +49,24 @@ def test_explains_by_how_much():
     text = str(score(0.412, model="geneformer").compare(score(0.653, model="hvg"), ">"))
     assert text.startswith("geneformer macro_f1 = 0.412 [0.3")
     assert "on toy is not > hvg macro_f1 = 0.653" in text
-    assert text.endswith("short by 0.241 [-0.241, -0.241]")
+    assert text.endswith("short by 0.241 [0.241, 0.241]")
+
+
+@pytest.mark.parametrize(
+    ("relation", "difference", "low", "high", "said"),
+    [
+        (">", 0.1, 0.05, 0.2, "ahead by 0.100 [0.050, 0.200]"),
+        (">", -0.1, -0.2, 0.05, "short by 0.100 [-0.050, 0.200]"),
+        ("<", -0.1, -0.2, -0.05, "ahead by 0.100 [0.050, 0.200]"),
+        ("<=", 0.1, 0.05, 0.2, "short by 0.100 [0.050, 0.200]"),
+        ("at least level with", -0.1, -0.2, -0.05, "short by 0.100 [0.050, 0.200]"),
+        ("at most level with", 0.1, -0.05, 0.2, "short by 0.100 [-0.050, 0.200]"),
+        (">", 0.0, -0.1, 0.1, "level [-0.100, +0.100]"),
+    ],
+)
+def test_the_amount_and_its_interval_have_one_sign(relation, difference, low, high, said):
+    holds = said.startswith("ahead")
+    assert str(Comparison("a", relation, "b", holds, difference, low, high)).endswith(f"b: {said}")
 
 
 def test_says_when_ahead_but_not_surely():
@@ -101,6 +118,44 @@ def test_a_margin_is_a_number():
 @given(st.floats(0, 1), st.floats(0, 1))
 def test_no_two_scores_beat_each_other(a, b):
     assert not (score(a) > score(b) and score(b) > score(a))
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "noise", "standing"),
+    [
+        (0.9, 0.8, NOISE, 1),
+        (0.8, 0.9, NOISE, -1),
+        (0.81, 0.80, -NOISE, 0),
+        (0.5 + 2e-12, 0.5, NOISE, 0),
+    ],
+)
+def test_standing_goes_by_the_interval_and_the_direction(ours, theirs, noise, standing):
+    left, right = score(ours), score(theirs, noise=noise)
+    assert left.standing(right) == standing
+    assert (left > right).holds == (standing == 1)
+    turned = (score(ours, higher_is_better=False), score(theirs, noise=noise, higher_is_better=False))
+    assert turned[0].standing(turned[1]) == -standing
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        score(0.5, pairing="other"),
+        score(None, noise=None, reason="one batch"),
+        score(0.5, noise=None),
+        score(0.5, noise=np.full(1000, np.nan)),
+        score(0.5, noise=NOISE[:500]),
+        score(0.5, applies=False),
+    ],
+)
+def test_without_a_paired_interval_there_is_no_standing(other):
+    assert score(0.9).standing(other) is None
+    assert other.standing(score(0.9)) is None
+
+
+def test_another_number_of_resamples_cannot_be_compared():
+    with pytest.raises(UndecidedError, match="another number of resamples"):
+        bool(score(0.9) > score(0.5, noise=NOISE[:500]))
 
 
 def test_a_score_that_does_not_apply_is_no_claim_at_all():

@@ -66,6 +66,39 @@ def test_a_sentence_names_baselines_and_tasks():
     assert len(mine.facts) == 4
 
 
+def _perturbed(value, *, flagged, up=True):
+    ours = score(value, spread=0.03, up=up, chance=0.2)
+    guards = {"single": {"flagged": flagged}, "combination": {"flagged": True}}
+    return result(task="perturbation", scores={"single_error": ours}, details={"collapse": guards})
+
+
+@pytest.mark.parametrize(
+    ("value", "flagged", "up", "doubts"),
+    [
+        (0.25, False, True, ()),
+        (0.22, False, True, ("itself not surely better than chance",)),
+        (0.25, True, True, ("its predictions collapsed",)),
+        (0.18, True, True, ("itself not surely better than chance", "its predictions collapsed")),
+        (0.15, False, False, ()),
+        (0.22, False, False, ("itself not surely better than chance",)),
+    ],
+)
+def test_a_win_below_chance_or_by_collapsed_predictions_says_so(value, flagged, up, doubts):
+    rival = score(0.1 if up else 0.4, up=up)
+    known = {"role": "baseline", "task": "perturbation", "scores": {"single_error": rival}}
+    results = report([_perturbed(value, flagged=flagged, up=up), result("pca", **known)])
+    (sentence,) = sentences(results)
+    assert sentence.facts[0].standing == "ahead"
+    assert sentence.facts[0].doubts == doubts
+    but = f" [{' and '.join(doubts)}]" if doubts else ""
+    assert sentence.text == f"mine is surely ahead of pca (perturbation{but})."
+
+
+def test_a_loss_needs_no_doubt():
+    rival = result("pca", role="baseline", task="perturbation", scores={"single_error": score(0.9)})
+    assert _one(_perturbed(0.1, flagged=True), rival).doubts == ()
+
+
 def test_several_datasets_of_a_task_are_counted():
     results = [
         result(name, value, role=role, dataset=dataset)
