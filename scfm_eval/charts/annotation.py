@@ -9,22 +9,14 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from scfm_eval.charts.choices import Choice, choosing, panelled, panels_drawn, stacked
 from scfm_eval.charts.drawn_results import Drawn, drawn_results
-from scfm_eval.charts.figure import (
-    SEQUENCE,
-    Choice,
-    Figure,
-    counted,
-    sentences,
-    shown,
-    slug,
-    stacked,
-    words,
-)
-from scfm_eval.charts.heatmap import MOST_TYPES, flat, side, squares, unfolded
+from scfm_eval.charts.figure import SEQUENCE, Figure, sentences, slug, words
+from scfm_eval.charts.heatmap import MOST_TYPES, WHERE_IT_FITS, flat, panel, side, squares, unfolded
 from scfm_eval.charts.type_order import type_order
 from scfm_eval.report import Report
 from scfm_eval.results import Result
+from scfm_eval.wording import counted, number
 
 _BRIGHT, _ROW = 0.6, 22
 
@@ -41,6 +33,8 @@ def confusion(report: Report, task: str) -> Iterator[Figure]:
             flat(model, {"share": _placed(shares[model], types), "cells": _placed(counts[model], types)})
             for model in group.models
         ]
+        choice = Choice("model", group.models)
+        chart, still = _matrix(rows, types, choice)
         yield Figure(
             name=slug(task, "confusion", group.dataset),
             task=task,
@@ -51,7 +45,10 @@ def confusion(report: Report, task: str) -> Iterator[Figure]:
                 cut,
                 group.left_out(),
             ),
-            chart=_matrix(rows, types, Choice("model", group.models)),
+            chart=chart,
+            still=still,
+            choices=choosing(choice),
+            drawn=panels_drawn(choice),
         )
 
 
@@ -93,8 +90,8 @@ def _worst_confusion(model: str, shares: pd.DataFrame) -> str:
     right = np.diag(found)[~np.isnan(np.diag(found))]
     others = np.nan_to_num(found * (1 - np.eye(len(found))))
     if not right.size:
-        return f"The model chosen first, {model}, was asked about no cell"
-    said = f"The model chosen first, {model}, calls {right.mean():.0%} of a label's cells right on average"
+        return f"{model} was asked about no cell"
+    said = f"{model} calls {right.mean():.0%} of a label's cells right on average"
     row, column = divmod(int(others.argmax()), len(others))
     true, called = shares.index[row], shares.columns[column]
     most = f"; most often confused: {others.max():.0%} of {true} are called {called}" if others.max() > 0 else ""
@@ -102,7 +99,8 @@ def _worst_confusion(model: str, shares: pd.DataFrame) -> str:
     return said + most + (f"; {counted(empty, 'label')} without cells not drawn" if empty else "")
 
 
-def _matrix(rows: Sequence[dict[str, Any]], types: Sequence[str], choice: Choice) -> Any:
+def _matrix(rows: Sequence[dict[str, Any]], types: Sequence[str], choice: Choice) -> tuple[Any, Any]:
+    """Return the matrices behind a dropdown, and some beside each other."""
     tooltip = [
         alt.Tooltip("row_type:N", title="true"),
         alt.Tooltip("column_type:N", title="called"),
@@ -110,13 +108,18 @@ def _matrix(rows: Sequence[dict[str, Any]], types: Sequence[str], choice: Choice
         alt.Tooltip("cells:Q"),
     ]
     layers = squares(types, "share", rows="true label", columns="called", tooltip=tooltip)
-    return unfolded(stacked(layers, rows, choice, height=side(len(types))), types, values=["share", "cells"])
+    charts = (
+        stacked(layers, rows, choice, height=side(len(types))),
+        panelled(layers, rows, choice, **panel(len(types))),
+    )
+    chart, still = (unfolded(one, types, values=["share", "cells"]) for one in charts)
+    return chart, still
 
 
 def _label_rows(result: Result) -> list[dict[str, Any]]:
     return [
-        {"model": result.model.name, "label": str(label)}
-        | {name: found.get(name) for name in ("f1", "precision", "recall", "support")}
+        {"model": result.model.name, "role": result.model.role, "label": str(label)}
+        | {name: (found or {}).get(name) for name in ("f1", "precision", "recall", "support")}
         for label, found in result.details["per_class"].items()
     ]
 
@@ -131,14 +134,16 @@ def _by_support(rows: Sequence[dict[str, Any]]) -> dict[str, str]:
 
 
 def _said(rows: Sequence[dict[str, Any]], labels: Mapping[str, str]) -> list[str]:
-    found = pd.DataFrame(rows, columns=["model", "label", "f1"]).astype({"f1": float})
-    means = found.groupby("label", sort=False)["f1"].mean().dropna()
+    found = pd.DataFrame(rows, columns=["model", "role", "label", "f1"]).astype({"f1": float})
+    compared = found[found["role"] != "control"]
+    means = compared.groupby("label", sort=False)["f1"].mean().dropna()
     missing = int(found["f1"].isna().sum())
-    said = [f"F1 of {counted(len(labels), 'label')} for {counted(found['model'].nunique(), 'model')}, best model first"]
+    of = f"F1 of {counted(len(labels), 'label')} for {counted(found['model'].nunique(), 'model')}"
+    said = [f"{of}: models first, then baselines, then controls"]
     if len(means):
         said.append(
-            f"Hardest is {means.idxmin()} with {shown(means.min())} on average, "
-            f"easiest {means.idxmax()} with {shown(means.max())}"
+            f"Hardest is {means.idxmin()} with {number(means.min())} on average over models and baselines, "
+            f"easiest {means.idxmax()} with {number(means.max())}"
         )
     return [*said, f"{counted(missing, 'value')} undefined and not drawn" if missing else ""]
 
@@ -157,7 +162,7 @@ def _grid(rows: Sequence[dict[str, Any]], group: Drawn, labels: Mapping[str, str
     ink = alt.condition(f"datum.f1 > {_BRIGHT}", alt.value("black"), alt.value("white"))
     layers = [
         base.mark_rect().encode(color=shade, tooltip=facts),
-        base.mark_text().encode(text=alt.Text("f1:Q", format=".2f"), color=ink),
+        base.mark_text(opacity=WHERE_IT_FITS).encode(text=alt.Text("f1:Q", format=".2f"), color=ink),
     ]
     named = [row | {"label_and_cells": labels[row["label"]]} for row in rows]
     return stacked(layers, named, height=alt.Step(_ROW))

@@ -11,25 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import orthogonal_procrustes
 
+from scfm_eval.charts.choices import Choice, choosing, panelled, panels_drawn, stacked
 from scfm_eval.charts.drawn_results import Drawn, drawn_results, without
-from scfm_eval.charts.figure import (
-    GROUPS,
-    Choice,
-    Figure,
-    counted,
-    data_of,
-    group_scale,
-    listed,
-    sentences,
-    shape_scale,
-    slug,
-    stacked,
-    there,
-    words,
-)
+from scfm_eval.charts.figure import GROUPS, NAMED, Figure, data_of, group_scale, sentences, shape_scale, slug, words
 from scfm_eval.report import Report
+from scfm_eval.wording import counted, listed, there
 
-_SIDE, _DECIMALS, _FEWEST = 400, 2, 3
+_SIDE, _PANEL, _DECIMALS, _FEWEST = 400, 260, 2, 3
 _RIGHT = ("right", "wrong")
 
 
@@ -106,7 +94,7 @@ def _colourings(layout: Mapping[str, Any]) -> Iterator[_Colouring]:
             )
     if layout.get("wrong") is not None:
         colours = alt.Scale(domain=list(_RIGHT), range=[GROUPS[6], GROUPS[3]])
-        size = alt.Size("group:O", title=None, sort=list(_RIGHT), scale=alt.Scale(domain=list(_RIGHT), range=[10, 40]))
+        size = alt.Size("group:O", title=None, sort=list(_RIGHT), scale=alt.Scale(domain=list(_RIGHT), range=[14, 45]))
         yield _Colouring(
             "wrong", _RIGHT, {"color": alt.Color("group:O", title=None, sort=list(_RIGHT), scale=colours), "size": size}
         )
@@ -115,6 +103,8 @@ def _colourings(layout: Mapping[str, Any]) -> Iterator[_Colouring]:
 def _figure(task: str, group: Drawn, colouring: _Colouring, rows: Sequence[dict[str, Any]]) -> Figure:
     what = "errors" if colouring.field == "wrong" else colouring.field
     models = [row["model"] for row in rows]
+    choice = Choice("model", models)
+    chart, still = _scatter(rows, colouring, choice)
     return Figure(
         name=slug(task, "map", what, group.dataset),
         task=task,
@@ -126,7 +116,10 @@ def _figure(task: str, group: Drawn, colouring: _Colouring, rows: Sequence[dict[
             without([model for model in group.models if model not in models], what),
             group.left_out(),
         ),
-        chart=_scatter(rows, colouring, Choice("model", models)),
+        chart=chart,
+        still=still,
+        choices=choosing(choice),
+        drawn=panels_drawn(choice),
     )
 
 
@@ -134,22 +127,30 @@ def _groups_said(colouring: _Colouring, rows: Sequence[dict[str, Any]]) -> str:
     missing = sum(not there(x) for x in rows[0]["x"])
     unplaced = f"; {counted(missing, 'cell')} of {rows[0]['model']} without a place not drawn" if missing else ""
     if colouring.field != "wrong":
-        return f"Coloured by {colouring.field}: {listed(colouring.names)}" + unplaced
+        return f"Coloured by {colouring.field}: {listed(colouring.names, most=NAMED)}" + unplaced
     shares = (f"{sum(filter(None, row['code']))} of {len(row['code'])} cells for {row['model']}" for row in rows[:3])
     return f"Wrongly called are {', '.join(shares)}" + unplaced
 
 
-def _scatter(rows: Sequence[dict[str, Any]], colouring: _Colouring, choice: Choice) -> Any:
+def _scatter(rows: Sequence[dict[str, Any]], colouring: _Colouring, choice: Choice) -> tuple[Any, Any]:
+    """Return the maps behind a dropdown, and some beside each other."""
     names = data_of([{"code": code, "group": name} for code, name in enumerate(colouring.names)])
     short = [row | {side: [round(value, _DECIMALS) for value in row[side]] for side in ("x", "y")} for row in rows]
     points = (
         alt.Chart()
         .transform_filter("isValid(datum.x) && isValid(datum.y) && isValid(datum.code)")
-        .mark_point(filled=True, size=18, opacity=0.8)
+        .mark_point(filled=True, size=32, opacity=0.8)
         .encode(x=_place(alt.X, "x", short), y=_place(alt.Y, "y", short), tooltip=["group:N"], **colouring.channels)
     )
-    chart = stacked([points], short, choice, height=_SIDE).transform_flatten(["x", "y", "code"])
-    return chart.transform_lookup("code", alt.LookupData(names, "code", ["group"]))
+    charts = (
+        stacked([points], short, choice, height=_SIDE),
+        panelled([points], short, choice, width=_PANEL, height=_PANEL),
+    )
+    chart, still = (
+        one.transform_flatten(["x", "y", "code"]).transform_lookup("code", alt.LookupData(names, "code", ["group"]))
+        for one in charts
+    )
+    return chart, still
 
 
 def _place(channel: Any, side: str, rows: Sequence[dict[str, Any]]) -> Any:

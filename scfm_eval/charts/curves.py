@@ -8,22 +8,12 @@ from typing import Any
 import altair as alt
 import numpy as np
 
+from scfm_eval.charts.choices import Choice, choosing, first_drawn, stacked
 from scfm_eval.charts.drawn_results import Drawn, drawn_results, without
-from scfm_eval.charts.figure import (
-    GROUPS,
-    Choice,
-    Figure,
-    counted,
-    model_channels,
-    sentences,
-    shown,
-    slug,
-    stacked,
-    there,
-    words,
-)
+from scfm_eval.charts.figure import GROUPS, Figure, model_channels, sentences, slug, words
 from scfm_eval.report import Report
 from scfm_eval.results import Result
+from scfm_eval.wording import counted, number, there
 
 _HEIGHT = 280
 _BY_LAYER: Mapping[str, str] = {
@@ -60,6 +50,7 @@ def few_shot(report: Report, task: str) -> Iterator[Figure]:
         scores = list(dict.fromkeys(row["score"] for row in rows))
         if not rows:
             continue
+        choice = Choice("score", scores)
         yield Figure(
             name=slug(task, "curve", group.dataset),
             task=task,
@@ -69,7 +60,9 @@ def few_shot(report: Report, task: str) -> Iterator[Figure]:
                 _missing(group, rows, "a curve"),
                 group.left_out(),
             ),
-            chart=_growth(rows, _drawn(group, rows), Choice("score", scores)),
+            chart=_growth(rows, _drawn(group, rows), choice),
+            choices=choosing(choice),
+            drawn=first_drawn(choice),
         )
 
 
@@ -96,7 +89,7 @@ def _best_layers(rows: Sequence[dict[str, Any]]) -> list[str]:
         if row["model"] not in best or row["value"] > best[row["model"]]["value"]:
             best[row["model"]] = row
     return [
-        f"The highest of {model} is at layer {row['layer']} with {shown(row['value'])}" for model, row in best.items()
+        f"The highest of {model} is at layer {row['layer']} with {number(row['value'])}" for model, row in best.items()
     ]
 
 
@@ -132,7 +125,7 @@ def _ends(rows: Sequence[dict[str, Any]], score: str) -> Iterator[str]:
         scored = [row for row in rows if row["cells"] == n_cells]
         compared = [row for row in scored if row["role"] != "control"] or scored
         best = max(compared, key=lambda row: row["mean"])
-        highest = f"{best['model']} has the highest {score}, {shown(best['mean'])}"
+        highest = f"{best['model']} has the highest {score}, {number(best['mean'])}"
         yield f"With {counted(n_cells, 'cell')} of each type, {highest}"
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import altair as alt
 
-from scfm_eval.charts.figure import GROUPS, Figure, counted, data_of, listed, looks, sentences
+from scfm_eval.charts.figure import GROUPS, Figure, data_of, looks, sentences
 from scfm_eval.errors import InvalidInputError
-from scfm_eval.ranking import LEVEL, Ranking
+from scfm_eval.ranking import Ranking
+from scfm_eval.wording import counted
 
 _ROW = 22
 
@@ -38,16 +38,11 @@ def critical_difference(ranking: Ranking) -> Figure:
 
 def _said(ranking: Ranking) -> str:
     best, last = ranking.average.index[0], ranking.average.index[-1]
-    return sentences(
+    seen = sentences(
         f"{best} has the best average rank with {ranking.average.iloc[0]:.2f}, {last} the last with "
         f"{ranking.average.iloc[-1]:.2f}, over {counted(ranking.ranks.shape[1], 'block')}",
-        "All models are tied in every block"
-        if math.isnan(ranking.friedman_p)
-        else f"Friedman's p is {ranking.friedman_p:.2g}"
-        + ("" if ranking.friedman_p < LEVEL else ", so no models are told apart"),
-        f"From a difference of {ranking.critical_difference:.2f} on, two models are told apart",
-        *(f"Not told apart: {listed(group)}" for group in ranking.groups),
     )
+    return " ".join([seen, *ranking.conclusions()])
 
 
 def _chart(ranking: Ranking) -> Any:

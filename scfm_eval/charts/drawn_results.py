@@ -7,9 +7,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scfm_eval.charts.figure import counted, listed, there
+from scfm_eval.charts.figure import NAMED
 from scfm_eval.report import Report
-from scfm_eval.results import Result
+from scfm_eval.results import Result, role_place
+from scfm_eval.wording import counted, listed, there
 
 MOST_DATASETS, MOST_MODELS = 4, 12
 """Most datasets and models of a detailed figure."""
@@ -25,7 +26,7 @@ class Drawn:
     dataset
         Name of the dataset.
     results
-        Results that are drawn: the best of models and baselines first, controls after them.
+        Results that are drawn: models first, baselines after them, controls last; of each the best first.
     n_results, n_datasets, n_drawn
         Number of results of this dataset, of datasets of the task, and of those among them that are drawn.
     """
@@ -80,29 +81,23 @@ def drawn_results(
 
 
 def best_first(results: Sequence[Result], *, most: int) -> list[Result]:
-    """Return at most ``most`` results by their headline score, controls last, whose result was known beforehand.
+    """Return at most ``most`` results: models, then baselines, then controls, each from the best headline score on.
 
     Where there are too many, two fifths of the places are kept for the best of baselines and controls, so that a
     model is still seen beside what it has to beat.
     """
-    ordered = in_order(results, headline(results))
+    ordered = in_order(results, next((result.first_headline for result in results), ""))
     others = [result for result in ordered if result.model.role != "model"]
     models = [result for result in ordered if result.model.role == "model"]
     n_others = min(len(others), max(int(most * _BESIDE), most - len(models)))
     kept = {id(result) for result in (*others[:n_others], *models[: most - n_others])}
     chosen = [result for result in ordered if id(result) in kept]
-    return sorted(chosen, key=lambda result: result.model.role == "control")
+    return sorted(chosen, key=lambda result: role_place(result.model.role))
 
 
 def in_order(results: Sequence[Result], score: str) -> list[Result]:
     """Return the results from the best to the worst value of a score; those without one come last."""
     return sorted(results, key=lambda result: (-_goodness(result, score), result.model.name))
-
-
-def headline(results: Sequence[Result]) -> str:
-    """Return the first headline score that any of the results has a value of; ``""`` where none has."""
-    names = [name for result in results for name in result.headline]
-    return next((name for name in dict.fromkeys(names) if any(known(r, name) is not None for r in results)), "")
 
 
 def known(result: Result, score: str) -> float | None:
@@ -114,7 +109,7 @@ def known(result: Result, score: str) -> float | None:
 
 def without(names: Sequence[str], what: str) -> str:
     """Return a half-sentence about models that have no value and are not drawn, ``""`` where all have one."""
-    return f"{counted(len(names), 'model')} without {what} not drawn: {listed(names)}" if names else ""
+    return f"{counted(len(names), 'model')} without {what} not drawn: {listed(names, most=NAMED)}" if names else ""
 
 
 def _goodness(result: Result, score: str) -> float:

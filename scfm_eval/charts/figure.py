@@ -1,13 +1,13 @@
-"""One figure, and what all figures share: colours, text, dropdowns and data that JSON can hold."""
+"""One figure, and what all figures share: colours, text and data that JSON can hold."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, TypeGuard
+from typing import Any
 
 import altair as alt
 
@@ -16,13 +16,14 @@ TEXT = "#767676"
 GROUPS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#999999", "#F0E442")
 """Okabe and Ito's colours, told apart by colour-blind readers; grey for their black, which dark pages would hide."""
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
+_MANY = {10: "tableau10", 20: "tableau20"}
 SEQUENCE = "viridis"
 """Scheme of quantities: evenly brighter."""
 _ROLES = {"model": (GROUPS[0], "circle"), "baseline": (GROUPS[1], "square"), "control": (GROUPS[6], "triangle-up")}
 
-_LABEL_LIMIT = 150
-_NAMED = 3
-_WHOLE = 1000
+_LABEL_LIMIT = 240
+NAMED = 3
+"""Names of which a description says all; of more it says how many there are."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,12 @@ class Figure:
         What is seen, in full sentences with numbers.
     chart
         Altair chart; ``chart.to_dict()`` is a Vega-Lite specification that holds its data.
+    choices
+        Sentence about its dropdowns, ``""`` without: only where they work it is true.
+    drawn
+        Sentence about what a picture without dropdowns draws, ``""`` where that is everything.
+    still
+        Chart in place of ``chart`` where dropdowns do not work; ``None`` where ``chart`` does.
     """
 
     name: str
@@ -48,55 +55,20 @@ class Figure:
     title: str
     alt: str
     chart: Any
+    choices: str = ""
+    drawn: str = ""
+    still: Any = None
 
-
-@dataclass(frozen=True)
-class Choice:
-    """A dropdown that decides which rows of the data are drawn; with one option it is not shown.
-
-    Parameters
-    ----------
-    field
-        Column of the data.
-    options
-        Values of the column, the first one is chosen at first.
-    """
-
-    field: str
-    options: Sequence[str]
-
-    @property
-    def parameter(self) -> str:
-        """Name of the parameter that holds what is chosen."""
-        return f"{self.field}_shown"
-
-    def on(self, chart: Any) -> Any:
-        """Return the chart with the dropdown, and with the chosen rows only."""
-        several = len(self.options) > 1
-        bind = alt.binding_select(options=list(self.options), name=f"{self.field} ") if several else alt.Undefined
-        chosen = alt.param(name=self.parameter, value=self.options[0], bind=bind)
-        return chart.add_params(chosen).transform_filter(f"datum.{self.field} === {self.parameter}")
-
-
-def stacked(layers: Sequence[Any], rows: Sequence[Mapping[str, Any]], *choices: Choice, **known: Any) -> Any:
-    """Return layers over the same rows as one chart, as wide as its place, under a title that names what is chosen.
-
-    Parameters
-    ----------
-    layers
-        Altair charts without data.
-    rows
-        The data, with a column for each choice.
-    choices
-        Dropdowns.
-    known
-        Further properties of the chart, such as ``height``.
-    """
-    title = alt.Title(alt.expr(" + ', ' + ".join(choice.parameter for choice in choices)))
-    chart = alt.layer(*layers, data=data_of(rows), title=title, **{"width": "container"} | known)
-    for choice in choices:
-        chart = choice.on(chart)
-    return chart.configure(**looks())
+    def printed(self) -> Figure:
+        """Return the figure for a picture, in which nothing can be chosen, with what is drawn in its description."""
+        return replace(
+            self,
+            alt=" ".join(said for said in (self.alt, self.drawn) if said),
+            chart=self.chart if self.still is None else self.still,
+            choices="",
+            drawn="",
+            still=None,
+        )
 
 
 def data_of(rows: Sequence[Mapping[str, Any]]) -> Any:
@@ -130,7 +102,7 @@ def looks(*, ink: str = TEXT, size: int = 11) -> dict[str, Any]:
         "font": "sans-serif",
         "view": {"stroke": None},
         "axis": text | lines | {"labelLimit": _LABEL_LIMIT},
-        "legend": text | {"orient": "bottom", "columns": 3, "labelLimit": _LABEL_LIMIT, "titleLimit": _LABEL_LIMIT},
+        "legend": text | {"orient": "bottom", "columns": 2, "labelLimit": _LABEL_LIMIT, "titleLimit": _LABEL_LIMIT},
         "header": text,
         "title": {
             "color": ink,
@@ -145,10 +117,10 @@ def looks(*, ink: str = TEXT, size: int = 11) -> dict[str, Any]:
 
 
 def group_scale(names: Sequence[str]) -> Any:
-    """Return the colour scale of groups: up to eight colours, and beyond these an ordered scheme."""
+    """Return the colour scale of groups: up to eight of Okabe and Ito's, beyond these Tableau's ten or twenty."""
     if len(names) <= len(GROUPS):
         return alt.Scale(domain=list(names), range=list(GROUPS[: len(names)]))
-    return alt.Scale(domain=list(names), scheme=alt.SchemeParams(name=SEQUENCE, extent=[0.2, 0.9], count=len(names)))
+    return alt.Scale(domain=list(names), scheme=_MANY[10 if len(names) <= 10 else 20])
 
 
 def role_channels(further: Mapping[str, tuple[str, str]] = MappingProxyType({})) -> dict[str, Any]:
@@ -181,32 +153,9 @@ def shape_scale(names: Sequence[str]) -> Any:
     return alt.Scale(domain=list(names), range=[SHAPES[i % len(SHAPES)] for i in range(len(names))])
 
 
-def there(value: float | None) -> TypeGuard[float]:
-    """Return whether there is a finite number."""
-    return value is not None and math.isfinite(value)
-
-
-def shown(value: float | None) -> str:
-    """Return a number to three digits or as a whole number, or ``undefined``."""
-    if not there(value):
-        return "undefined"
-    return f"{value:.3g}" if abs(value) < _WHOLE else f"{value:,.0f}"
-
-
 def words(task: str) -> str:
     """Return the name of a task as words."""
     return task.replace("_", " ").capitalize()
-
-
-def counted(number: int, one: str, several: str = "") -> str:
-    """Return a number with its noun, such as ``1 model`` or ``2 models``."""
-    return f"{number} {one if number == 1 else several or one + 's'}"
-
-
-def listed(names: Sequence[str]) -> str:
-    """Return the first names in words, and how many more there are."""
-    more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def sentences(*said: str) -> str:

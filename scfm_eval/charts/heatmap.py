@@ -12,9 +12,12 @@ from scfm_eval.charts.figure import SEQUENCE, data_of
 
 MOST_TYPES = 40
 """Most types of a heat map."""
+WHERE_IT_FITS = alt.expr("bandwidth('x') < 26 ? 0 : 1")
+"""Opacity of numbers in squares: none where a square is narrower than its number, as on a telephone."""
 _TEXT_UP_TO = 12
 _BRIGHT, _WRITTEN = 0.6, 0.005
 _STEP, _LEAST, _MOST = 22, 160, 640
+_PANEL_STEP, _PANEL_MOST = 32, 330
 
 
 def flat(model: str, matrices: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
@@ -70,7 +73,7 @@ def squares(
     layers = [base.mark_rect().encode(color=shade, tooltip=list(tooltip))]
     if len(types) <= _TEXT_UP_TO:
         ink = alt.condition(f"datum.{value} > {_BRIGHT}", alt.value("black"), alt.value("white"))
-        numbers = base.transform_filter(f"datum.{value} >= {_WRITTEN}").mark_text()
+        numbers = base.transform_filter(f"datum.{value} >= {_WRITTEN}").mark_text(opacity=WHERE_IT_FITS)
         layers.append(numbers.encode(text=alt.Text(f"{value}:Q", format=".2f"), color=ink))
     return layers
 
@@ -78,3 +81,9 @@ def squares(
 def side(n_types: int) -> int:
     """Return the height of a heat map in pixels."""
     return max(_LEAST, min(_MOST, _STEP * n_types))
+
+
+def panel(n_types: int) -> dict[str, Any]:
+    """Return width and height of a heat map in pixels, where several stand beside each other."""
+    size = max(_LEAST, min(_PANEL_MOST, _PANEL_STEP * n_types))
+    return {"width": size, "height": size}

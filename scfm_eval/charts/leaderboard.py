@@ -1,4 +1,4 @@
-"""Leaderboard of a task: each model's score with its interval, beside chance and the ceiling."""
+"""Leaderboard of a task: each model's score with its interval, beside chance and the best possible."""
 
 from __future__ import annotations
 
@@ -7,28 +7,19 @@ from typing import Any
 
 import altair as alt
 
+from scfm_eval.charts.choices import Choice, choosing, first_drawn, stacked
 from scfm_eval.charts.drawn_results import Drawn, drawn_results, in_order, known, without
-from scfm_eval.charts.figure import (
-    GROUPS,
-    Choice,
-    Figure,
-    counted,
-    role_channels,
-    sentences,
-    shown,
-    slug,
-    stacked,
-    words,
-)
+from scfm_eval.charts.figure import GROUPS, Figure, role_channels, sentences, slug, words
 from scfm_eval.report import Report
 from scfm_eval.results import Result
+from scfm_eval.wording import counted, number, there
 
 _MOST_MODELS, _MOST_DATASETS, _MOST_ROWS, _MOST_SCORES = 25, 40, 1500, 8
 _ROW = 26
 _REASON = 120
 _SAID = 3
-_CHANCE, _CEILING = "chance", "ceiling"
-_BOUNDS = {_CHANCE: (GROUPS[3], "stroke"), _CEILING: (GROUPS[2], "stroke")}
+_CHANCE, _BEST = "chance", "best possible"
+_BOUNDS = {_CHANCE: (GROUPS[3], "stroke"), _BEST: (GROUPS[2], "stroke")}
 
 
 def leaderboard(report: Report, task: str) -> Iterator[Figure]:
@@ -49,18 +40,18 @@ def leaderboard(report: Report, task: str) -> Iterator[Figure]:
     ]
     datasets = [one.dataset for one in groups]
     where = datasets[0] if len(datasets) == 1 else counted(len(datasets), "dataset")
-    choices = {"dataset": len(datasets), "score": len(scores)}
-    more = " and ".join(counted(number, name) for name, number in choices.items() if number > 1)
+    choices = Choice("score", list(named.values())), Choice("dataset", datasets)
     yield Figure(
         name=slug(task, "leaderboard"),
         task=task,
         title=f"{words(task)} on {where}: scores by model",
         alt=sentences(
             *(one for group in groups[:_SAID] for one in _said(group, scores[0])),
-            f"Dropdowns choose among {more}" if more else "",
             groups[0].left_out(),
         ),
-        chart=_chart(rows, Choice("score", list(named.values())), Choice("dataset", datasets)),
+        chart=_chart(rows, *choices),
+        choices=choosing(*choices),
+        drawn=first_drawn(*choices),
     )
 
 
@@ -93,13 +84,13 @@ def _row(result: Result, rank: int, score: str, label: str) -> dict[str, Any]:
         "low": record.low,
         "high": record.high,
         "chance": record.chance,
-        "ceiling": _ceiling(result, score),
-        "said": shown(record.value),
+        "best": _best(result, score),
+        "said": number(record.value),
     } | reason
 
 
-def _ceiling(result: Result, score: str) -> float | None:
-    """Return what one half of the cells says of the other where the task knows it, else the best possible value."""
+def _best(result: Result, score: str) -> float | None:
+    """Return what noise leaves possible, where the task measured that on halves of the cells, else the score's end."""
     measured = known(result, f"ceiling_{score}")
     return result.scores[score].best if measured is None else measured
 
@@ -113,27 +104,39 @@ def _said(group: Drawn, score: str) -> list[str]:
     compared = [result for result in valued if result.model.role != "control"] or valued
     ends = f"{_valued(compared[0], score)} is best of models and baselines"
     last = f", {_valued(valued[-1], score)} is last of all" if valued[-1] is not compared[0] else ""
-    bounds = {"Chance": valued[0].scores[score].chance, "The ceiling": _ceiling(valued[0], score)}
+    bounds = {
+        "Chance": [result.scores[score].chance for result in valued],
+        "The best possible": [_best(result, score) for result in valued],
+    }
     return [
         f"On {group.dataset}, {score} of {counted(len(valued), 'model')}: {ends}{last}",
-        *(f"{name} is {shown(bound)}" for name, bound in bounds.items() if bound is not None),
+        *(_span(name, bound) for name, bound in bounds.items()),
         missing,
     ]
 
 
+def _span(name: str, bounds: Sequence[float | None]) -> str:
+    """Return what a bound is, from the lowest to the highest where it is another for each model."""
+    found = [bound for bound in bounds if there(bound)]
+    if not found:
+        return ""
+    low, high = number(min(found)), number(max(found))
+    return f"{name} is {low}" if low == high else f"{name} is {low} to {high}, by model"
+
+
 def _valued(result: Result, score: str) -> str:
     record = result.scores[score]
-    interval = "" if record.low is None else f" [{shown(record.low)}, {shown(record.high)}]"
-    return f"{result.model.name} with {shown(record.value)}{interval}"
+    interval = "" if record.low is None else f" [{number(record.low)}, {number(record.high)}]"
+    return f"{result.model.name} with {number(record.value)}{interval}"
 
 
 def _chart(rows: Sequence[dict[str, Any]], *choices: Choice) -> Any:
     channels = role_channels(_BOUNDS)
     base = alt.Chart().encode(y=alt.Y("model:N", sort=alt.EncodingSortField("rank", op="min"), title=None))
-    facts = ["model:N", "role:N", "rank:Q", "value:Q", "low:Q", "high:Q", "chance:Q", "ceiling:Q", "reason:N"]
+    facts = ["model:N", "role:N", "rank:Q", "value:Q", "low:Q", "high:Q", "chance:Q", "best:Q", "reason:N"]
     layers = [
         base.mark_tick(thickness=2, size=18).encode(x=_x(field), color=alt.ColorDatum(kind))
-        for field, kind in (("ceiling", _CEILING), ("chance", _CHANCE))
+        for field, kind in (("best", _BEST), ("chance", _CHANCE))
     ]
     layers += [
         base.mark_rule(strokeWidth=2).encode(x=_x("low"), x2="high", color=channels["color"]),
@@ -150,4 +153,4 @@ def _chart(rows: Sequence[dict[str, Any]], *choices: Choice) -> Any:
 
 
 def _x(field: str) -> Any:
-    return alt.X(f"{field}:Q", title=None, scale=alt.Scale(zero=False, padding=12))
+    return alt.X(f"{field}:Q", title=None, scale=alt.Scale(zero=False, nice=False, padding=12))

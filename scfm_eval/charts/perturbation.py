@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import altair as alt
 import numpy as np
+from numpy.typing import NDArray
 
+from scfm_eval.charts.choices import Choice, choosing, panelled, panels_drawn, stacked
 from scfm_eval.charts.drawn_results import drawn_results
-from scfm_eval.charts.figure import (
-    Choice,
-    Figure,
-    counted,
-    group_scale,
-    sentences,
-    shape_scale,
-    shown,
-    slug,
-    stacked,
-    words,
-)
+from scfm_eval.charts.figure import NAMED, Figure, group_scale, sentences, shape_scale, slug, words
 from scfm_eval.report import Report
 from scfm_eval.results import Result
+from scfm_eval.wording import counted, listed, number, there
 
-_HEIGHT = 340
+_HEIGHT, _PANEL = 340, 260
 _LISTS = ("kind", "condition", "gene", "true", "predicted")
+_Answers = dict[tuple[str, str, str], tuple[float, float]]
 
 
 def deltas(report: Report, task: str) -> Iterator[Figure]:
@@ -38,6 +31,7 @@ def deltas(report: Report, task: str) -> Iterator[Figure]:
         kinds = sorted({kind for row in rows for kind in row["kind"]})
         if not kinds:
             continue
+        layers, choice = _scatter(kinds), Choice("model", group.models)
         yield Figure(
             name=slug(task, "deltas", group.dataset),
             task=task,
@@ -45,31 +39,58 @@ def deltas(report: Report, task: str) -> Iterator[Figure]:
             alt=sentences(
                 f"Changes of log expression of {counted(len(rows[0]['gene']), 'pair')} of a perturbation and a gene "
                 "that truly changes much, predicted (up) against true (right); on the dashed line, both are equal",
-                *(_said(result) for result in group.results[:3]),
+                *_said(group.results[:NAMED]),
                 group.left_out(),
             ),
-            chart=_scatter(rows, kinds, Choice("model", group.models)),
+            chart=stacked(layers, rows, choice, height=_HEIGHT).transform_flatten(list(_LISTS)),
+            still=panelled(layers, rows, choice, width=_PANEL, height=_PANEL).transform_flatten(list(_LISTS)),
+            choices=choosing(choice),
+            drawn=panels_drawn(choice),
         )
 
 
-def _said(result: Result) -> str:
+def _answers(result: Result) -> _Answers:
+    """Return the true and the predicted change of each pair that the model answered."""
     found = result.details["deltas"]
-    true, predicted = (np.array(found[side], dtype=float) for side in ("true", "predicted"))
-    known = np.isfinite(true) & np.isfinite(predicted)
-    missing = int((~known).sum())
-    said = f"The sign of {result.model.name} is right in {_agreeing(true[known], predicted[known])}"
-    return said + (f", and {counted(missing, 'pair')} without an answer not drawn" if missing else "")
+    rows = zip(*(found[name] for name in _LISTS), strict=True)
+    return {
+        (kind, condition, gene): (true, predicted)
+        for kind, condition, gene, true, predicted in rows
+        if there(true) and there(predicted)
+    }
 
 
-def _agreeing(true: Any, predicted: Any) -> str:
-    if not true.size:
-        return "none, since it gave no answer"
+def _said(results: Sequence[Result]) -> Iterator[str]:
+    """Give how well signs and sizes agree, on the same pairs for all, and how many pairs have no answer."""
+    answers = {result.model.name: _answers(result) for result in results}
+    answering = {model: found for model, found in answers.items() if found}
+    if answering:
+        shared = sorted(set.intersection(*map(set, answering.values())))
+        yield _compared({model: [found[pair] for pair in shared] for model, found in answering.items()})
+    asked = {result.model.name: len(result.details["deltas"]["gene"]) for result in results}
+    missing = {model: n_pairs - len(answers[model]) for model, n_pairs in asked.items()}
+    unanswered = [f"{n} of {asked[model]} of {model}" for model, n in missing.items() if n]
+    if unanswered:
+        yield f"Pairs without an answer are not drawn: {listed(unanswered)}"
+
+
+def _compared(pairs: Mapping[str, Sequence[tuple[float, float]]]) -> str:
+    """Return the shares of right signs and the errors of models on the same pairs."""
+    n_pairs = len(next(iter(pairs.values())))
+    who = f"{listed(pairs)} {'all ' if len(pairs) > 1 else ''}answered"
+    if not n_pairs:
+        return f"There is no pair that {who}"
+    found = (f"{model} in {_agreeing(np.array(own))}" for model, own in pairs.items())
+    return f"On the {counted(n_pairs, 'pair')} that {who}, the sign is right for {listed(found)}"
+
+
+def _agreeing(pairs: NDArray[np.float64]) -> str:
+    true, predicted = pairs.T
     same = float((np.sign(true) == np.sign(predicted)).mean())
-    error = float(np.abs(true - predicted).mean())
-    return f"{same:.0%} of them, with a mean absolute error of {shown(error)}"
+    return f"{same:.0%} (mean absolute error {number(float(np.abs(true - predicted).mean()))})"
 
 
-def _scatter(rows: Sequence[dict[str, Any]], kinds: Sequence[str], choice: Choice) -> Any:
+def _scatter(kinds: Sequence[str]) -> list[Any]:
     facts = ["condition:N", "gene:N", "kind:N", "true:Q", "predicted:Q"]
     points = (
         alt.Chart()
@@ -83,4 +104,4 @@ def _scatter(rows: Sequence[dict[str, Any]], kinds: Sequence[str], choice: Choic
         )
     )
     equal = alt.Chart().mark_line(strokeDash=[4, 4], color="#999999").encode(x="true:Q", y="true:Q")
-    return stacked([equal, points], rows, choice, height=_HEIGHT).transform_flatten(list(_LISTS))
+    return [equal, points]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
+import vl_convert
 
 from scfm_eval.charts.type_order import along_ontology, type_order
 from tests.charts.made import drawn, figure, report, result, rows
@@ -107,10 +110,41 @@ def test_f1_by_label_has_the_number_of_cells_and_leaves_the_undefined_out():
     assert [row["f1"] for row in rows(found)] == [None, 0.8]
     assert found.chart.to_dict()["layer"][0]["encoding"]["y"]["sort"] == ["common (30)", "rare (2)"]
     assert "1 value undefined and not drawn." in found.alt
-    assert "Hardest is common with 0.8" in found.alt
+    assert "Hardest is common with 0.800" in found.alt
     picture = drawn(found)
     assert ">0.80<" in picture
     assert ">0.00<" not in picture
+
+
+def test_controls_are_not_in_the_mean_over_models():
+    def found(value):
+        return {"per_class": {"a": {"f1": value, "support": 3}, "b": {"f1": 0.5, "support": 2}}}
+
+    made = figure(
+        "annotation-per-class-cells",
+        result(details=found(0.1)),
+        result("pca", role="baseline", details=found(0.3)),
+        result("oracle", 1.0, role="control", details=found(1.0)),
+    )
+    assert "Hardest is a with 0.200 on average over models and baselines, easiest b with 0.500." in made.alt
+    assert [row["model"] for row in rows(made)][::2] == ["mine", "pca", "oracle"]
+
+
+def test_a_label_without_any_number_is_undefined():
+    found = figure("annotation-per-class-cells", result(details={"per_class": {"a": None, "b": {"f1": 0.5}}}))
+    assert {row["label"]: row["f1"] for row in rows(found)} == {"a": None, "b": 0.5}
+    assert "1 value undefined and not drawn." in found.alt
+
+
+def test_numbers_are_written_only_where_they_fit():
+    found = figure("annotation-confusion-cells", called("mine", [[3, 1, 0], [0, 2, 2], [0, 0, 1]]))
+    spec = found.chart.to_dict()
+    narrow = vl_convert.vegalite_to_svg(spec | {"width": 60}, allowed_base_urls=[])
+    wide = vl_convert.vegalite_to_svg(spec | {"width": 300}, allowed_base_urls=[])
+    hidden = re.findall(r'<text[^>]*opacity="0"[^>]*>0.75<', narrow)
+    assert len(hidden) == 1
+    assert re.findall(r'<text[^>]*opacity="0"[^>]*>0.75<', wide) == []
+    assert ">0.75<" in wide
 
 
 @pytest.mark.parametrize("task", ["annotation", "annotation_finetuned", "transfer"])

@@ -76,7 +76,7 @@ def test_groups_and_errors_are_named_and_counted():
     known = layout(wrong=[0, 1, 0, 0])
     labels = figure("annotation-map-label-cells", mapped("mine", known))
     assert labels.alt.startswith("UMAP of 4 cells in the embedding of 1 model")
-    assert "Coloured by label: B cell, T cell." in labels.alt
+    assert "Coloured by label: B cell and T cell." in labels.alt
     assert len(re.findall(r'aria-label="[^"]*group: [BT] cell', drawn(labels))) == 4
     errors = figure("annotation-map-errors-cells", mapped("mine", known), mapped("other", layout(), 0.1))
     assert "Wrongly called are 1 of 4 cells for mine." in errors.alt

@@ -22,7 +22,7 @@ def test_each_layer_is_at_its_depth_and_the_best_is_said():
         (0.5, 0.4),
         (1.0, 0.2),
     ]
-    assert "The highest of mine is at layer 1 with 0.4. The highest of other is at layer 0 with 0.3." in found.alt
+    assert "The highest of mine is at layer 1 with 0.400. The highest of other is at layer 0 with 0.300." in found.alt
 
 
 def test_undefined_layers_are_not_drawn_as_nothing():
@@ -59,7 +59,7 @@ def test_the_best_is_told_among_models_and_baselines_and_a_dropdown_chooses_the_
         shots("oracle", {"macro_f1": {"1": [1.0]}}, role="control"),
         shots("none", {"macro_f1": {"1": [None]}}),
     )
-    assert "With 1 cell of each type, mine has the highest macro_f1, 0.2." in found.alt
+    assert "With 1 cell of each type, mine has the highest macro_f1, 0.200." in found.alt
     assert "1 model without a curve not drawn: none." in found.alt
     (choice,) = found.chart.to_dict()["params"]
     assert choice["bind"]["options"] == ["macro_f1", "centroid_macro_f1"]

@@ -35,6 +35,12 @@ def test_the_alternative_text_has_the_numbers():
     assert "Not told apart: a, b." in said
 
 
+def test_where_the_test_does_not_reject_no_two_models_are_told_apart():
+    said = critical_difference(ranking(2)).alt
+    assert "so the models are not told apart" in said
+    assert "two models are told apart" not in said
+
+
 def test_there_is_no_figure_without_a_ranking():
     with pytest.raises(InvalidInputError, match="0 models have a value"):
         critical_difference(ranking(0))

@@ -21,12 +21,22 @@ def test_values_intervals_and_bounds_are_those_of_the_report():
     assert [row["model"] for row in sorted(rows(board), key=lambda row: row["rank"])] == ["oracle", "hvg", "mine"]
     assert found["mine"]["value"] == 0.5
     assert (found["mine"]["low"], found["mine"]["high"]) == (0.45, 0.55)
-    assert (found["mine"]["chance"], found["mine"]["ceiling"]) == (0.1, 1.0)
+    assert (found["mine"]["chance"], found["mine"]["best"]) == (0.1, 1.0)
     assert found["hvg"]["role"] == "baseline"
     assert board.alt == (
-        "On cells, macro_f1 of 3 models: hvg with 0.7 [0.65, 0.75] is best of models and baselines, "
-        "mine with 0.5 [0.45, 0.55] is last of all. Chance is 0.1. The ceiling is 1."
+        "On cells, macro_f1 of 3 models: hvg with 0.700 [0.650, 0.750] is best of models and baselines, "
+        "mine with 0.500 [0.450, 0.550] is last of all. Chance is 0.100. The best possible is 1.000."
     )
+
+
+def test_a_chance_that_differs_by_model_is_said_and_drawn_by_model():
+    board = figure(
+        "annotation-leaderboard",
+        result("mine", scores={"macro_f1": score(0.5, chance=0.0973)}),
+        result("random", role="control", scores={"macro_f1": score(0.0511, chance=0.0511)}),
+    )
+    assert "Chance is 0.051 to 0.097, by model." in board.alt
+    assert {row["model"]: row["chance"] for row in rows(board)} == {"mine": 0.0973, "random": 0.0511}
 
 
 def test_where_less_is_better_the_least_is_on_top():
@@ -35,7 +45,7 @@ def test_where_less_is_better_the_least_is_on_top():
     assert [row["model"] for row in sorted(rows(board), key=lambda row: row["rank"])] == ["near", "far"]
     assert {row["score"] for row in rows(board)} == {"macro_f1, lower is better"}
     assert "Chance" not in board.alt
-    assert "The ceiling is 0." in board.alt
+    assert "The best possible is 0.000." in board.alt
 
 
 def test_an_undefined_value_is_written_not_drawn_and_counted():
@@ -48,10 +58,10 @@ def test_an_undefined_value_is_written_not_drawn_and_counted():
     assert ">undefined<" in drawn(board)
 
 
-def test_a_measured_ceiling_goes_before_the_best_possible():
+def test_what_noise_leaves_possible_goes_before_the_end_of_the_score():
     scores = {"macro_f1": score(0.5), "ceiling_macro_f1": score(0.6)}
     board = figure("annotation-leaderboard", result(scores=scores))
-    assert rows(board)[0]["ceiling"] == 0.6
+    assert rows(board)[0]["best"] == 0.6
 
 
 def test_scores_without_any_value_are_left_out():
@@ -71,8 +81,8 @@ def test_each_dataset_is_ranked_alone():
     first = {row["dataset"]: row["model"] for row in rows(board) if row["rank"] == 1}
     assert first == {"one": "a", "two": "b"}
     assert board.title == "Annotation on 2 datasets: scores by model"
-    assert ">0.91<" in drawn(board)
-    assert ">0.83<" not in drawn(board)
+    assert ">0.910<" in drawn(board)
+    assert ">0.830<" not in drawn(board)
 
 
 @settings(max_examples=25, deadline=None)

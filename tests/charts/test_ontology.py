@@ -29,7 +29,7 @@ def test_reference_and_model_stand_side_by_side():
     assert pairs(right)["a", "b"] == 0.3
     assert [row["model"] for row in right["data"]["values"]] == ["mine", "other"]
     assert left["encoding"]["y"]["sort"] == right["encoding"]["y"]["sort"]
-    assert "scGraph of mine is 0.5. scGraph of other is undefined." in found.alt
+    assert "scGraph of mine is 0.500. scGraph of other is undefined." in found.alt
     assert "2 pairs unknown to the reference and not drawn." in found.alt
 
 
