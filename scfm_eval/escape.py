@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]#|~$!])")
+_ALWAYS = r"[\\`*\[\]|$~^#]"
+_AT_EDGES = r"(?<![^\W_])_|_(?![^\W_])"
+_IN_ADDRESSES = r":(?=//)|(?<=www)\."
+_AT_START = r"^[-+=]"
+_MARKDOWN = re.compile("|".join([_ALWAYS, _AT_EDGES, _IN_ADDRESSES, _AT_START]), re.IGNORECASE)
+_NUMBERED = re.compile(r"^(\d{1,9})([.)])(?=\s|$)")
+_MENTION = re.compile(r"@(?=\w)")
 _HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 _LATEX = str.maketrans(
     {
@@ -27,8 +34,24 @@ def one_line(text: str) -> str:
 
 
 def markdown(text: str) -> str:
-    """Return the text as one line of Markdown, fit for a cell of a table: neither markup nor HTML in it works."""
-    return _MARKDOWN.sub(r"\\\1", one_line(text)).translate(_HTML)
+    """Return the text as one line of Markdown that does nothing, as in :func:`inert_markdown`."""
+    return inert_markdown(one_line(text))
+
+
+def inert_markdown(line: str) -> str:
+    """Return a line as GitHub's Markdown, fit for a cell of a table or a paragraph.
+
+    No markup, HTML, list, formula, address or mention in it works; a mention, which cannot be escaped, is kept from
+    working by a space of no width after its sign.
+    """
+    shown = _NUMBERED.sub(r"\1\\\2", _MARKDOWN.sub(r"\\\g<0>", line).translate(_HTML))
+    return _MENTION.sub("@&#8203;", shown)
+
+
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    """Return a table in Markdown; the first row is its head, and every cell is Markdown already."""
+    head, *others = (f"| {' | '.join(row)} |" for row in rows)
+    return "\n".join([head, f"|{' --- |' * len(rows[0])}", *others])
 
 
 def latex(text: str) -> str:

@@ -6,11 +6,10 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from scfm_eval.escape import markdown
+from scfm_eval.escape import markdown, markdown_table
 from scfm_eval.report import Outcome, Report, Verdict
-from scfm_eval.verdicts import sentences
+from scfm_eval.verdicts import HOW, sentences
 
-_LEVELS: dict[Outcome, str] = {"failed": "error", "error": "error", "unexpected pass": "warning"}
 _MOST_BYTES = 1_000_000
 _OUTCOMES: tuple[Outcome, ...] = ("passed", "failed", "error", "expected failure", "unexpected pass", "skipped")
 
@@ -35,15 +34,14 @@ def workflow_commands(verdicts: Mapping[str, Verdict], lines: Mapping[str, int |
         Folder that the claims' files are relative to.
     """
     for test, verdict in verdicts.items():
-        level = _LEVELS.get(verdict.outcome)
-        if level is None:
+        if not verdict.is_red:
             continue
-        file, _, name = verdict.claim.partition("::")
+        level = "warning" if verdict.outcome == "unexpected pass" else "error"
         line = lines.get(test)
         properties = {
-            "file": _in_workspace(root / file),
+            "file": _in_workspace(root / verdict.file),
             "line": "" if line is None else str(line + 1),
-            "title": f"{verdict.outcome}: {name} {_about(verdict)}",
+            "title": f"{verdict.outcome}: {verdict.test} [{verdict.about}]",
         }
         stated = ",".join(f"{key}={_property(value)}" for key, value in properties.items() if value)
         yield f"::{level} {stated}::{_message(verdict.why())}"
@@ -62,8 +60,15 @@ def summary(report: Report) -> str:
     parts = ["## scfm_eval", *([] if report.results or report.verdicts else ["No results and no claims."])]
     if report.interrupted:
         parts.append("**Interrupted: claims that were not reached are missing.**")
-    parts += [markdown(sentence.text) for sentence in sentences(report)]
-    tables = [_table(rows) for rows in (_counts(report), _red(report)) if len(rows) > 1]
+    said = sentences(report)
+    parts += [markdown(sentence.text) for sentence in said]
+    if any(sentence.facts for sentence in said):
+        parts.append(HOW)
+    tables = [
+        markdown_table([[*map(markdown, row)] for row in rows])
+        for rows in (_counts(report), _red(report))
+        if len(rows) > 1
+    ]
     page = "\n\n".join([*parts, *tables]) + "\n\n"
     if len(page.encode()) <= _MOST_BYTES:
         return page
@@ -79,21 +84,11 @@ def _counts(report: Report) -> list[list[str]]:
 
 
 def _red(report: Report) -> list[list[str]]:
-    red = [verdict for verdict in report.verdicts if verdict.outcome in _LEVELS]
+    red = [verdict for verdict in report.verdicts if verdict.is_red]
     rows = [
-        [verdict.outcome, verdict.claim.rpartition("::")[2], verdict.model or "", verdict.dataset or "", verdict.why()]
-        for verdict in red
+        [verdict.outcome, verdict.test, verdict.model or "", verdict.dataset or "", verdict.why()] for verdict in red
     ]
     return [["outcome", "claim", "model", "dataset", "why"], *rows]
-
-
-def _table(rows: list[list[str]]) -> str:
-    lines = ["| " + " | ".join(markdown(cell) for cell in row) + " |" for row in rows]
-    return "\n".join([lines[0], "|" + " --- |" * len(rows[0]), *lines[1:]])
-
-
-def _about(verdict: Verdict) -> str:
-    return f"[{' on '.join(part for part in (verdict.model, verdict.dataset) if part)}]"
 
 
 def _in_workspace(file: Path) -> str:

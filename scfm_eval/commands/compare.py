@@ -13,8 +13,10 @@ from rich.console import Console
 
 from scfm_eval.commands.printed import Section, as_markdown, as_text, short
 from scfm_eval.compare import Changes, changes, only_model, read_comparable
-from scfm_eval.differences import LEVEL
+from scfm_eval.errors import InvalidInputError
+from scfm_eval.ranking import LEVEL
 from scfm_eval.report import Report
+from scfm_eval.wording import difference, number
 
 _MOVED = ("worse", "better", "noise", "no interval", "now undefined", "now defined")
 _TURNED = ("newly red", "newly green", "changed")
@@ -39,6 +41,12 @@ def add_to(commands: Any) -> None:
 
 
 def _act(asked: argparse.Namespace) -> None:
+    if asked.every_score and asked.format == "json":
+        raise InvalidInputError(
+            asked="--every-score with --format json",
+            found="JSON, which always has every score",
+            remedy="leave --every-score out; the column headline tells them apart",
+        )
     reports = _of_models(read_comparable(asked.report), model=asked.model, other=asked.other)
     found = changes(reports)
     scores = found.scores if asked.every_score else found.scores[found.scores["headline"]]
@@ -75,8 +83,8 @@ def _sections(
         found.notes,
         ("", "file", "made", "results", "claims"),
         [
-            (str(number), str(path), report.created, str(len(report.results)), str(len(report.verdicts)))
-            for number, (path, report) in enumerate(zip(paths, reports, strict=True), start=1)
+            (str(place), str(path), report.created, str(len(report.results)), str(len(report.verdicts)))
+            for place, (path, report) in enumerate(zip(paths, reports, strict=True), start=1)
         ],
     )
     sides = ("report", "what", "before", "after")
@@ -118,8 +126,8 @@ def _scores(scores: pd.DataFrame) -> Section:
     rows = [
         (
             *(str(row[name]) for name in ("report", "finding", "task", "dataset", "model", "score")),
-            _number(row["before"]),
-            _number(row["after"]),
+            number(row["before"]),
+            number(row["after"]),
             _margin(row),
             "" if pd.isna(row["q"]) else f"{row['q']:.2g}",
             short(row["reason"]),
@@ -135,8 +143,8 @@ def _costs(costs: pd.DataFrame) -> Section:
     compared = costs[costs["ratio"].notna()]
     summed = compared.groupby(["report", "model", "phase"], as_index=False)[["before", "after"]].sum()
     rows = [
-        (str(number), str(model), str(phase), f"{before:.2f}", f"{after:.2f}", f"×{after / before:.2f}")
-        for number, model, phase, before, after in summed.itertuples(index=False)
+        (str(place), str(model), str(phase), f"{before:.2f}", f"{after:.2f}", f"×{after / before:.2f}")
+        for place, model, phase, before, after in summed.itertuples(index=False)
     ]
     apart = costs[costs["ratio"].isna()].groupby(["report", "reason"], as_index=False).size()
     lines = [
@@ -163,11 +171,5 @@ def _counts(frame: pd.DataFrame) -> list[str]:
 
 
 def _margin(row: Any, side: str = "") -> str:
-    difference, low, high = (row[f"{name}{side}"] for name in ("difference", "low", "high"))
-    if pd.isna(difference):
-        return ""
-    return f"{difference:+.3f}" + ("" if pd.isna(low) or pd.isna(high) else f" [{low:+.3f}, {high:+.3f}]")
-
-
-def _number(value: float) -> str:
-    return "undefined" if pd.isna(value) else f"{value:.3f}"
+    value, low, high = (row[f"{name}{side}"] for name in ("difference", "low", "high"))
+    return "" if pd.isna(value) else difference(value, low=low, high=high)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from scfm_eval.commands.written import refusing, written
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.export.frames import FRAMES, write_csv
 from scfm_eval.export.latex import as_latex
@@ -30,14 +31,20 @@ def add_to(commands: Any) -> None:
 
 
 def _export(asked: argparse.Namespace) -> None:
+    _check_used(asked)
     reports = {_name(path, asked.report): read_report(path) for path in asked.report}
-    try:
-        made = _WRITERS[asked.format](reports, asked)
-    except OSError as error:
-        raise InvalidInputError(
-            asked=f"{asked.format} in {asked.out}", found=str(error), remedy="give a path that can be written"
-        ) from error
+    made = _WRITERS[asked.format](reports, asked)
     print("\n".join(map(str, made)) or "no figures: nothing was measured that could be drawn")
+
+
+def _check_used(asked: argparse.Namespace) -> None:
+    for option, given, used_by in (("--what", asked.what, "csv"), ("--dataset", asked.dataset, "h5ad")):
+        if given is not None and asked.format != used_by:
+            raise InvalidInputError(
+                asked=f"{option} {given} with --format {asked.format}",
+                found=f"{option} is for {used_by} only",
+                remedy=f"leave it out, or give --format {used_by}",
+            )
 
 
 def _name(path: Path, among: list[Path]) -> str:
@@ -46,28 +53,24 @@ def _name(path: Path, among: list[Path]) -> str:
 
 
 def _csv(reports: Reports, asked: argparse.Namespace) -> list[Path]:
-    return write_csv(reports, asked.out, what=asked.what)
+    with refusing(asked.out):
+        return write_csv(reports, asked.out, what=asked.what)
 
 
 def _markdown(reports: Reports, asked: argparse.Namespace) -> list[Path]:
-    return _text(as_markdown(reports), asked.out)
+    return [written(asked.out, as_markdown(reports))]
 
 
 def _latex(reports: Reports, asked: argparse.Namespace) -> list[Path]:
-    return _text(as_latex(reports), asked.out)
-
-
-def _text(text: str, path: Path) -> list[Path]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-    return [path]
+    return [written(asked.out, as_latex(reports))]
 
 
 def _figures(reports: Reports, asked: argparse.Namespace) -> list[Path]:
     # the drawing library is slow to load, and tables do without
     from scfm_eval.export.pictures import write_figures
 
-    return write_figures(reports, asked.out, format=asked.format)
+    with refusing(asked.out):
+        return write_figures(reports, asked.out, format=asked.format)
 
 
 def _h5ad(reports: Reports, asked: argparse.Namespace) -> list[Path]:
@@ -83,10 +86,18 @@ def _h5ad(reports: Reports, asked: argparse.Namespace) -> list[Path]:
             remedy="give one report, and name one of its datasets with --dataset",
         )
     (report,) = reports.values()
-    made, missing = annotated(report, find_dataset(asked.dataset or names[0]), store=Store())
+    store = Store()
+    made, missing = annotated(report, find_dataset(asked.dataset or names[0]), store=store)
+    if missing and not made.uns["scfm_eval"]["embedded"]:
+        raise InvalidInputError(
+            asked=f"the cells of {', '.join(reports)} with embeddings",
+            found=f"none of them: {'; '.join(missing)}; the store is {store.folder}",
+            remedy="set SCFM_EVAL_CACHE to the cache of the run, whose folder store has the embeddings, or run again",
+        )
     for what in missing:
         print(f"missing: {what}")
-    return [write_cells(made, asked.out)]
+    with refusing(asked.out):
+        return [write_cells(made, asked.out)]
 
 
 _WRITERS: dict[str, Callable[[Reports, argparse.Namespace], list[Path]]] = {

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from scfm_eval.errors import InvalidInputError
+from scfm_eval.commands.written import refusing
 from scfm_eval.report import read_report
 
 
@@ -23,10 +23,5 @@ def _write(asked: argparse.Namespace) -> None:
     from scfm_eval.html.page import write_page
 
     reports = [read_report(path) for path in asked.reports]
-    try:
-        written = write_page(reports, asked.out)
-    except OSError as error:
-        raise InvalidInputError(
-            asked=f"a page at {asked.out}", found=str(error), remedy="give a path in a writable folder"
-        ) from error
-    print(f"page: {written}")
+    with refusing(asked.out):
+        print(f"page: {write_page(reports, asked.out)}")

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from scfm_eval.escape import markdown, one_line
+from scfm_eval.escape import markdown, markdown_table, one_line
 
 _LONGEST, _HASH = 140, re.compile(r"([0-9a-f]{12})[0-9a-f]{28,}")
 
@@ -61,9 +61,7 @@ def as_markdown(sections: Iterable[Section]) -> str:
         if section.lines:
             parts.append("\n".join(f"- {markdown(line)}" for line in section.lines))
         if section.rows:
-            cells = [section.heads, *section.rows]
-            lines = [f"| {' | '.join(map(markdown, row))} |" for row in cells]
-            parts.append("\n".join([lines[0], f"|{' --- |' * len(section.heads)}", *lines[1:]]))
+            parts.append(markdown_table([[*map(markdown, row)] for row in (section.heads, *section.rows)]))
     return "\n\n".join(parts) + "\n"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,19 +13,20 @@ from rich.console import Console
 from scfm_eval.charts.differences import critical_difference
 from scfm_eval.charts.draw import drawn
 from scfm_eval.commands.printed import Section, as_markdown, as_text, short
+from scfm_eval.commands.written import written
 from scfm_eval.errors import InvalidInputError
-from scfm_eval.ranking import LEVEL, Ranking, duels, ranked
+from scfm_eval.ranking import HOW, PAIRS, Ranking, duels, ranked
 from scfm_eval.report import read_report
 
 _HOW = (
-    "A block is a task on a dataset, with the first headline score. Rank 1 is best; wins: share of duels won, by the "
-    "values; first: share of blocks in which the model is the best.",
-    "Blocks that share cells are not independent, so every p here is rather too small.",
+    HOW,
+    "Rank 1 is best; won: share of duels won, by the values; first: share of blocks in which the model is the best.",
 )
 _DUELS = (
     "Blocks in which the first surely wins, is level with, or surely loses against the second, by the interval of the "
-    "paired difference; by value: blocks without resamples, where the value alone decides.",
+    "paired difference; better and worse by value: blocks without such an interval, counted apart.",
     "p of the difference of average ranks (two-sided, normal); q: corrected over all pairs (Benjamini–Hochberg).",
+    PAIRS,
 )
 
 _MOST_MODELS = 40
@@ -56,11 +56,13 @@ def _act(asked: argparse.Namespace) -> None:
             remedy="name tasks that the reports have",
         )
     found = ranked(reports, controls=asked.controls, tasks=asked.task)
+    if asked.figure:
+        _draw(found, asked.figure)
     few = len(found.average) <= _MOST_MODELS
     sections = list(_sections(found, duels(reports, found, tasks=asked.task) if few else None))
     print(as_markdown(sections) if asked.format == "md" else as_text(sections, width=Console().width), end="")
     if asked.figure:
-        _draw(found, asked.figure)
+        print(f"figure: {asked.figure}")
 
 
 def _draw(found: Ranking, path: Path) -> None:
@@ -68,9 +70,7 @@ def _draw(found: Ranking, path: Path) -> None:
         raise InvalidInputError(
             asked="a figure of the ranking", found=found.reason, remedy="give more reports or tasks"
         )
-    picture = drawn(critical_difference(found), path.suffix.removeprefix("."))  # type: ignore[arg-type]
-    path.write_bytes(picture)
-    print(f"figure: {path}")
+    written(path, drawn(critical_difference(found), path.suffix.removeprefix(".")))  # type: ignore[arg-type]
 
 
 def _sections(found: Ranking, pairs: pd.DataFrame | None) -> Iterator[Section]:
@@ -80,10 +80,11 @@ def _sections(found: Ranking, pairs: pd.DataFrame | None) -> Iterator[Section]:
         yield left_out
         return
     rows = [
-        (name, *(f"{of[name]:.2f}" for of in (found.average, found.wins, found.firsts))) for name in found.average.index
+        (name, *(f"{of[name]:.2f}" for of in (found.average, found.share_won, found.firsts)))
+        for name in found.average.index
     ]
-    heads = ("model", "average rank", "wins", "first")
-    yield Section(f"ranking over {found.ranks.shape[1]} blocks", [*_HOW, *_said(found)], heads, rows)
+    heads = ("model", "average rank", "won", "first")
+    yield Section(f"ranking over {found.ranks.shape[1]} blocks", [*_HOW, *found.conclusions()], heads, rows)
     blocks = [(block, *(f"{rank:g}" for rank in found.ranks[block])) for block in found.ranks.columns]
     yield Section("ranks by block", (), ("block", *found.ranks.index), blocks)
     yield _duels(pairs) if pairs is not None else Section("duels", [f"not fought: over {_MOST_MODELS} models"])
@@ -92,19 +93,9 @@ def _sections(found: Ranking, pairs: pd.DataFrame | None) -> Iterator[Section]:
 
 
 def _duels(pairs: pd.DataFrame) -> Section:
-    counts = ("left", "right", "wins", "ties", "losses", "by_value")
+    counts = ("left", "right", "wins", "ties", "losses", "better_by_value", "worse_by_value")
     rows = [
         (*(str(row[name]) for name in counts), f"{row['p']:.2g}", f"{row['q']:.2g}") for row in pairs.to_dict("records")
     ]
-    return Section("duels", _DUELS, ("first", "second", "wins", "ties", "losses", "by value", "p", "q"), rows)
-
-
-def _said(found: Ranking) -> Iterator[str]:
-    if math.isnan(found.friedman_p):
-        yield "All models are tied in every block."
-        return
-    sure = "differ" if found.friedman_p < LEVEL else "are not told apart"
-    yield f"Friedman's test: p = {found.friedman_p:.2g}, so the models {sure}."
-    yield f"Nemenyi's critical difference of average ranks: {found.critical_difference:.2f}."
-    for group in found.groups:
-        yield f"Not told apart: {', '.join(group)}."
+    heads = ("first", "second", "wins", "ties", "losses", "better by value", "worse by value", "p", "q")
+    return Section("duels", _DUELS, heads, rows)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from scfm_eval.commands.written import refusing
 from scfm_eval.compare import changes
-from scfm_eval.errors import InvalidInputError
 from scfm_eval.reference import check_fit, file_name, left_over, renewed
 from scfm_eval.report import Report, read_report, write_report
+from scfm_eval.wording import difference, number, there
 
 
 def add_to(commands: Any) -> None:
@@ -39,12 +39,8 @@ def _update(asked: argparse.Namespace) -> None:
     old = read_report(target) if target.exists() else None
     made = renewed(old, new, whole=asked.whole, even_red=asked.even_red.strip())
     _warn(new)
-    try:
+    with refusing(target):
         write_report(made, target)
-    except OSError as error:
-        raise InvalidInputError(
-            asked=f"the reference in {target}", found=str(error), remedy="give a folder that can be written with --to"
-        ) from error
     print("\n".join([*_said(old, new, made, whole=asked.whole), f"reference: {target}"]))
 
 
@@ -67,11 +63,12 @@ def _changed(old: Report, made: Report) -> Iterator[str]:
         yield f"{'gone' if row['side'] == 'before' else 'new'}: {row['name']}"
     shared = ~found.scores["finding"].isin(["identical", "undefined", "only before", "only after"])
     for row in found.scores[found.scores["headline"] & shared].to_dict("records"):
-        numbers = f"{row['before']:.3f} → {row['after']:.3f}"
-        spread = "" if math.isnan(row["low"]) else f", {row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
+        numbers = f"{number(row['before'])} → {number(row['after'])}"
+        if there(row["difference"]):
+            numbers += f", {difference(row['difference'], low=row['low'], high=row['high'])}"
         reason = f" ({row['reason']})" if row["reason"] else ""
         where = " ".join(str(row[name]) for name in ("task", "dataset", "model", "score"))
-        yield f"{row['finding']}: {where}: {numbers}{spread}{reason}"
+        yield f"{row['finding']}: {where}: {numbers}{reason}"
 
 
 def _warn(report: Report) -> None:

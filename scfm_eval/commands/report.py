@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from scfm_eval.commands.written import written
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.paper import html, markdown, pdf
 from scfm_eval.paper.contents import document
@@ -23,29 +24,24 @@ def add_to(commands: Any) -> None:
     )
     report.add_argument("reports", type=Path, nargs="+", metavar="REPORT")
     report.add_argument("--format", choices=sorted(_FORMATS.values()), help="default: what the path ends with")
-    report.add_argument("-o", "--output", type=Path, required=True, metavar="PATH", help="file to write")
+    report.add_argument("-o", "--out", type=Path, required=True, metavar="PATH", help="file to write")
     report.set_defaults(act=_report)
 
 
 def _report(asked: argparse.Namespace) -> None:
-    written_as = asked.format or _FORMATS.get(asked.output.suffix.lower())
+    written_as = asked.format or _FORMATS.get(asked.out.suffix.lower())
     if written_as is None:
         raise InvalidInputError(
-            asked=f"a report as {asked.output}",
+            asked=f"a report as {asked.out}",
             found="no format that ends so",
             remedy="say --format pdf, --format html or --format md",
         )
-    if asked.output.resolve() in {path.resolve() for path in asked.reports}:
-        raise InvalidInputError(
-            asked=f"a report as {asked.output}", found="that is the report to read", remedy="name another file with -o"
-        )
     sources = [read_source(path) for path in asked.reports]
     names = " ".join(shlex.quote(source.name) for source in sources)
-    made = document(
-        sources, command=f"scfm-eval report {names} --format {written_as} -o {shlex.quote(asked.output.name)}"
-    )
-    _write(_files(made, written_as, asked.output))
-    print(asked.output)
+    made = document(sources, command=f"scfm-eval report {names} --format {written_as} -o {shlex.quote(asked.out.name)}")
+    for path, content in _files(made, written_as, asked.out).items():
+        written(path, content)
+    print(asked.out)
 
 
 def _files(made: Document, written_as: str, output: Path) -> dict[Path, bytes]:
@@ -55,14 +51,3 @@ def _files(made: Document, written_as: str, output: Path) -> dict[Path, bytes]:
         return {output: html.written(made).encode()}
     text, figures = markdown.written(made, folder=f"{output.stem}_figures")
     return {output.parent / name: drawn for name, drawn in figures.items()} | {output: text.encode()}
-
-
-def _write(files: dict[Path, bytes]) -> None:
-    for path, content in files.items():
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-        except OSError as error:
-            raise InvalidInputError(
-                asked=f"to write {path}", found=str(error), remedy="name a file in a folder that can be written to"
-            ) from error

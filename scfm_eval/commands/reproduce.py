@@ -41,8 +41,8 @@ def add_to(commands: Any) -> None:
         metavar="PUBLISHED=SPEC",
         help="what stands for a published dataset: as in pytest, with --report the dataset's name there; repeatable",
     )
-    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
-    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="repeats of splits and trained baselines")
+    parser.add_argument("--device", help="cpu, cuda or cuda:N; default cpu")
+    parser.add_argument("--seeds", type=int, metavar="N", help="repeats of splits and trained baselines; default 1")
     parser.add_argument("--offline", action="store_true", help="never download")
     parser.set_defaults(act=_reproduce)
 
@@ -67,9 +67,11 @@ def _reproduce(asked: argparse.Namespace) -> None:
 
 
 def _check_nothing_to_run(asked: argparse.Namespace) -> None:
-    if asked.model or asked.weights:
+    for_a_run = {name: getattr(asked, name) for name in ("model", "weights", "device", "seeds", "offline")}
+    given = [f"--{name}" for name, value in for_a_run.items() if value not in (None, [], False)]
+    if given:
         raise InvalidInputError(
-            asked="--report together with --model or --weights",
+            asked=f"--report together with {', '.join(given)}",
             found="with --report nothing is measured anew",
             remedy="leave out the one or the other",
         )
@@ -135,9 +137,10 @@ def _bench(asked: argparse.Namespace, publication: Publication) -> tuple[Bench, 
     from scfm_eval.reproduction.run import Bench
     from scfm_eval.store import Store
 
-    check_device(asked.device)
-    if asked.seeds < 1:
-        raise InvalidInputError(asked=f"--seeds {asked.seeds}", found="no number of repeats", remedy="give 1 or more")
+    device, seeds = asked.device or "cpu", 1 if asked.seeds is None else asked.seeds
+    check_device(device)
+    if seeds < 1:
+        raise InvalidInputError(asked=f"--seeds {seeds}", found="no number of repeats", remedy="give 1 or more")
     weights = {name: Path(path) for name, path in _pairs(asked.weights, option="--weights").items()}
     given = {name: find_dataset(spec) for name, spec in _pairs(asked.dataset, option="--dataset").items()}
     publication = _with_stand_ins(publication, {name: dataset.name for name, dataset in given.items()})
@@ -148,9 +151,9 @@ def _bench(asked: argparse.Namespace, publication: Publication) -> tuple[Bench, 
         absent=absent,
         weights=weights,
         given={dataset.name: dataset for dataset in given.values()},
-        resident=Resident(device=asked.device, precision="float32", offline=asked.offline),
+        resident=Resident(device=device, precision="float32", offline=asked.offline),
         store=Store(),
-        seeds=range(asked.seeds),
+        seeds=range(seeds),
         offline=asked.offline,
         tell=lambda text: print(text, file=sys.stderr),
     ), publication

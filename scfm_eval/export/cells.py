@@ -12,6 +12,7 @@ from anndata import AnnData
 from numpy.typing import NDArray
 
 from scfm_eval.answers import OF_A_PART
+from scfm_eval.atomic import replacing
 from scfm_eval.cells import Cells
 from scfm_eval.datasets.dataset import Dataset
 from scfm_eval.errors import InvalidInputError
@@ -38,7 +39,7 @@ def annotated(report: Report, dataset: Dataset, *, store: Store) -> tuple[AnnDat
     A copy of the cells in canonical form (counts in ``X``; ``label``, ``batch`` and the other keys in ``obs``) with
     ``obsm[MODEL]``, ``obs["MODEL predicted"]`` (frozen probe, out of fold) and ``obs["MODEL TASK predicted"]``, both
     missing for cells that were not predicted, a ``/`` in a name being ``_``; and in words what is missing, which
-    ``uns["scfm_eval"]`` says too.
+    ``uns["scfm_eval"]`` says too, with the keys of the embeddings, each in a line.
 
     Raises
     ------
@@ -50,13 +51,16 @@ def annotated(report: Report, dataset: Dataset, *, store: Store) -> tuple[AnnDat
     _refuse_others(results, cells, known=datasets_of(report))
     made = cells.adata.copy()
     models = dict.fromkeys(result.model.name for result in results)
+    held = set(made.obsm)
     missing = list(
         chain.from_iterable(
             _embed(made, name, [result for result in results if result.model.name == name], store) for name in models
         )
     )
     missing += chain.from_iterable(_predict(made, result) for result in results)
-    made.uns["scfm_eval"] = {"created": report.created, "sha256": cells.sha256, "missing": "\n".join(missing)}
+    said = {"embedded": [key for key in made.obsm if key not in held], "missing": missing}
+    about = {"created": report.created, "sha256": cells.sha256}
+    made.uns["scfm_eval"] = about | {name: "\n".join(lines) for name, lines in said.items()}
     return made, missing
 
 
@@ -68,8 +72,8 @@ def datasets_of(report: Report) -> list[str]:
 
 def write_cells(made: AnnData, path: Path) -> Path:
     """Write the cells as ``.h5ad``, compressed; returns the file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    made.write_h5ad(path, compression="gzip")
+    with replacing(path) as temporary:
+        made.write_h5ad(temporary, compression="gzip")
     return path
 
 
@@ -97,7 +101,7 @@ def _embed(made: AnnData, name: str, results: list[Result], store: Store) -> Ite
         return
     found = next(filter(None, map(store.find, keys)), None)
     if found is None:
-        yield f"the embedding of {name}: {keys[0][:12]} is not in the store {store.folder.name}, or is damaged"
+        yield f"the embedding of {name}: {keys[0][:12]} is not in the store, or is damaged"
     elif found.arrays[0].shape[0] != made.n_obs:
         yield f"the embedding of {name}: {found.arrays[0].shape[0]} rows for {made.n_obs} cells"
     else:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from scfm_eval.atomic import replacing
 from scfm_eval.report import Report
 
 FRAMES: dict[str, Callable[[Report], pd.DataFrame]] = {
@@ -40,8 +41,7 @@ def write_csv(reports: Mapping[str, Report], path: Path, *, what: str | None = N
     Numbers are written so that they read back the same; undefined is an empty field with a ``reason`` beside it.
     """
     if what is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        frame(reports, what).to_csv(path, index=False)
+        with replacing(path) as temporary:
+            frame(reports, what).to_csv(temporary, index=False)
         return [path]
-    path.mkdir(parents=True, exist_ok=True)
     return [made for name in FRAMES for made in write_csv(reports, path / f"{name}.csv", what=name)]

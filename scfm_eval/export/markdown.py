@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from scfm_eval.escape import markdown
+from scfm_eval.escape import markdown, markdown_table
 from scfm_eval.export.sheets import Entry, Sheet, claims, sheets
 from scfm_eval.report import Report
 
@@ -51,5 +51,4 @@ def _cell(entry: Entry) -> str:
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [[markdown(head) for head in heads], ["---"] * len(heads), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return markdown_table([[markdown(head) for head in heads], *rows])

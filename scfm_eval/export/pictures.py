@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from scfm_eval.atomic import replacing
 from scfm_eval.charts import figures
 from scfm_eval.charts.draw import Format, drawn
 from scfm_eval.report import Report
@@ -28,9 +29,10 @@ def write_figures(reports: Mapping[str, Report], folder: Path, *, format: Format
     made = []
     for place, report in zip(_places(folder, list(reports)), reports.values(), strict=True):
         place.mkdir(parents=True, exist_ok=True)
-        for figure in figures(report):
+        for figure in (one.printed() for one in figures(report)):
             path = place / f"{figure.name}.{format}"
-            path.write_bytes(drawn(figure, format))
+            with replacing(path) as temporary:
+                temporary.write_bytes(drawn(figure, format))
             path.with_suffix(".txt").write_text(f"{figure.title}\n{figure.alt}\n", encoding="utf-8")
             made.append(path)
     return made

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import math
+from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-import pandas as pd
-
 from scfm_eval.escape import one_line
 from scfm_eval.report import Report, Verdict
+from scfm_eval.results import Result, by_role
+from scfm_eval.side_by_side import best_value, goes_up, is_best, side_by_side
+from scfm_eval.wording import difference, there, with_interval
 
-_ROLES = {"model": 0, "baseline": 1, "control": 2}
 _CLAIM = ("claim", "model", "dataset", "outcome", "difference", "why")
 
 
@@ -41,7 +42,7 @@ class Sheet:
     Parameters
     ----------
     task, dataset
-        What was asked, and of which cells.
+        What was asked, and of which cells; with a number where a report measured them in several ways.
     scores
         Names of the scores; with ``" ↓"`` after one of which less is better.
     models
@@ -61,69 +62,63 @@ class Sheet:
 
 
 def sheets(report: Report) -> list[Sheet]:
-    """Return one sheet for each task and dataset of a report, by name; none where nothing was measured."""
-    frame = report.to_frame()
-    headline = frame[frame["headline"]]
-    return [_sheet(str(task), str(dataset), rows) for (task, dataset), rows in headline.groupby(["task", "dataset"])]
+    """Return one sheet for each task and dataset of a report, by name; none where nothing was measured.
+
+    Results that were not measured on the same cells, folds and seeds stand on sheets of their own.
+    """
+    together = side_by_side(result for result in report.results if result.headline)
+    return [_sheet(task, dataset, together[task, dataset]) for task, dataset in sorted(together)]
 
 
 def claims(report: Report) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Return heads and rows of the table of claims; a cell is ``"–"`` where there is nothing to say."""
-    frame = report.claims_frame()
-    rows = [
-        tuple(
-            str(value or "–") for value in (row.claim, row.model, row.dataset, row.outcome, _range(row), _why(verdict))
-        )
-        for row, verdict in zip(frame.itertuples(), report.verdicts, strict=True)
-    ]
-    return _CLAIM, rows
+    return _CLAIM, [_claim(verdict) for verdict in report.verdicts]
 
 
-def _sheet(task: str, dataset: str, rows: pd.DataFrame) -> Sheet:
-    scores = list(dict.fromkeys(rows["score"]))
-    roles = rows.drop_duplicates("model").set_index("model")["role"]
-    names = sorted(roles.index, key=lambda name: (_ROLES.get(roles[name], len(_ROLES)), name))
-    # two runs of one model on one dataset differ in what was asked: the last one stands
-    by_place = {(row.model, row.score): row for row in rows.itertuples()}
-    best = {score: _best(rows[rows["score"] == score]) for score in scores}
-    entries = [[_entry(by_place.get((name, score)), best=best[score]) for score in scores] for name in names]
-    up = rows.drop_duplicates("score").set_index("score")["higher_is_better"]
-    undefined = rows[rows["value"].isna()].groupby(["score", "reason"], sort=False)["model"]
+def _sheet(task: str, dataset: str, results: list[Result]) -> Sheet:
+    scores = list(dict.fromkeys(name for result in results for name in result.headline))
+    best = {score: best_value(results, score) for score in scores}
+    shown = sorted(results, key=by_role)
     return Sheet(
         task=task,
         dataset=dataset,
-        scores=[score if up[score] else f"{score} ↓" for score in scores],
-        models=[name if roles[name] == "model" else f"{name} ({roles[name]})" for name in names],
-        rows=entries,
-        notes=[
-            f"{score} of {', '.join(who)} is undefined: {why or 'no reason given'}" for (score, why), who in undefined
-        ],
+        scores=[score if goes_up(results, score) else f"{score} ↓" for score in scores],
+        models=[_named(result) for result in shown],
+        rows=[[_entry(result, score, best=best[score]) for score in scores] for result in shown],
+        notes=list(_undefined(results, scores)),
     )
 
 
-def _best(rows: pd.DataFrame) -> float:
-    """Return the best value among models and baselines; NaN where fewer than two have one."""
-    values = rows.loc[rows["role"] != "control", "value"].dropna()
-    if len(values) < 2:
-        return math.nan
-    return float(values.max() if rows["higher_is_better"].all() else values.min())
+def _named(result: Result) -> str:
+    return result.model.name if result.model.role == "model" else f"{result.model.name} ({result.model.role})"
 
 
-def _entry(row: object, *, best: float) -> Entry:
-    if row is None:
+def _entry(result: Result, score: str, *, best: float | None) -> Entry:
+    record = result.scores.get(score)
+    if record is None:
         return Entry("–", "absent")
-    value, low, high, role = (getattr(row, name) for name in ("value", "low", "high", "role"))
-    if math.isnan(value):
-        return Entry("undefined", "undefined")
-    interval = "[no interval]" if math.isnan(low) or math.isnan(high) else f"[{low:.3f}, {high:.3f}]"
-    return Entry(f"{value:.3f} {interval}", "value", best=value == best and role != "control")
+    text = with_interval(record.value, low=record.low, high=record.high)
+    if not there(record.value):
+        return Entry(text, "undefined")
+    return Entry(text, "value", best=is_best(result, score, best=best))
 
 
-def _range(row: object) -> str | None:
-    difference, low, high = (getattr(row, name) for name in ("difference", "low", "high"))
-    if math.isnan(difference):
-        return None
-    return f"{difference:+.3f}" + ("" if math.isnan(low) or math.isnan(high) else f" [{low:+.3f}, {high:+.3f}]")
+def _undefined(results: list[Result], scores: list[str]) -> Iterator[str]:
+    who: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for score in scores:
+        for result in results:
+            record = result.scores.get(score)
+            if record is not None and not there(record.value):
+                who[score, record.reason].append(result.model.name)
+    for (score, why), names in who.items():
+        yield f"{score} of {', '.join(names)} is undefined: {why or 'no reason given'}"
+
+
+def _claim(verdict: Verdict) -> tuple[str, ...]:
+    made = next((made for made in verdict.comparisons[:1] if there(made.difference)), None)
+    shown = difference(made.difference, low=made.low, high=made.high) if made else None
+    cells = (verdict.test, verdict.model, verdict.dataset, verdict.outcome, shown, _why(verdict))
+    return tuple(cell or "–" for cell in cells)
 
 
 def _why(verdict: Verdict) -> str:

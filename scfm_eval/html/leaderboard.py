@@ -1,8 +1,7 @@
-"""Models by tasks: rank, value and interval of the first headline score, chance and ceiling drawn in."""
+"""Models by tasks: rank, value and interval of the first headline score, chance and the oracle's value drawn in."""
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,9 @@ from markupsafe import Markup
 
 from scfm_eval.html.tables import Column, Table, number
 from scfm_eval.report import Report
-from scfm_eval.results import Result, ScoreRecord
+from scfm_eval.results import Result, ScoreRecord, role_place
+from scfm_eval.side_by_side import side_by_side
+from scfm_eval.wording import there
 
 MOST_COLUMNS = 40
 """With more pairs of task and dataset than this, datasets go into rows."""
@@ -19,7 +20,6 @@ MOST_COLUMNS = 40
 _LAST = 1_000_000
 """Sorts after every rank."""
 
-_ROLES = ("model", "baseline", "control")
 _HEAD = Markup("{task} <small>{score}{on}</small>")
 _CELL = Markup("{rank}{value}{spread}{bar}")
 _RANK = Markup('<b title="rank among {n} models and baselines">{rank}</b> ')
@@ -31,7 +31,7 @@ _MARKS = {
     "value": Markup('<path class="value" d="M0 3H{0}"/>'),
     "interval": Markup('<path class="interval" d="M{0} 3H{1}"/>'),
     "chance": Markup('<path class="chance" d="M{0} 0V6"/>'),
-    "ceiling": Markup('<path class="ceiling" d="M{0} 0V6"/>'),
+    "oracle": Markup('<path class="oracle" d="M{0} 0V6"/>'),
 }
 _UNDEFINED = Markup('<abbr title="{reason}">undefined</abbr>')
 
@@ -60,7 +60,7 @@ class Entry:
     @property
     def value(self) -> float | None:
         """The value; ``None`` is undefined."""
-        return None if self.record is None else _finite(self.record.value)
+        return self.record.value if self.record is not None and there(self.record.value) else None
 
 
 def leaderboard(report: Report) -> Table:
@@ -68,28 +68,32 @@ def leaderboard(report: Report) -> Table:
     fields = entries(report)
     wide = len(fields) <= MOST_COLUMNS
     heads = sorted({(task, dataset if wide else "") for task, dataset in fields})
-    cells: dict[tuple[str, ...], dict[Field, Any]] = defaultdict(dict)
+    cells: dict[tuple[str, ...], list[dict[Field, Any]]] = defaultdict(list)
     for (task, dataset), found in fields.items():
         for entry, cell in zip(found, _cells(found), strict=True):
-            row = (entry.model, entry.role, *([] if wide else [dataset]))
-            cells[row][task, dataset if wide else ""] = cell
-    rows = sorted(cells, key=lambda row: (_ROLES.index(row[1]) if row[1] in _ROLES else len(_ROLES), row))
+            _put(cells[entry.model, entry.role, *([] if wide else [dataset])], cell, (task, dataset if wide else ""))
+    rows = sorted(cells, key=lambda row: (role_place(row[1]), row))
     first = [Column("model", "choice"), Column("role", "choice"), *([] if wide else [Column("dataset", "choice")])]
     return Table(
         "leaderboard",
         "models and baselines by task: rank, value and interval of the first headline score",
         [*first, *(Column(_head(fields, head), "number") for head in heads)],
-        [[*row, *(cells[row].get(head, (Markup("–"), _LAST)) for head in heads)] for row in rows],
+        [[*row, *(found.get(head, (Markup("–"), _LAST)) for head in heads)] for row in rows for found in cells[row]],
     )
 
 
+def _put(rows: list[dict[Field, Any]], cell: Any, head: Field) -> None:
+    """Put a cell into the first of a model's rows where its place is free; two runs of it may differ in parameters."""
+    row = next((row for row in rows if head not in row), None)
+    if row is None:
+        rows.append(row := {})
+    row[head] = cell
+
+
 def entries(report: Report) -> dict[Field, list[Entry]]:
-    """Return the first headline scores by task and dataset."""
-    fields: dict[Field, list[Entry]] = defaultdict(list)
-    for result in report.results:
-        if result.headline:
-            fields[result.task, result.dataset.name].append(_entry(result))
-    return dict(fields)
+    """Return the first headline scores by task and dataset, those of other cells, folds and seeds apart."""
+    together = side_by_side(result for result in report.results if result.first_headline)
+    return {field: [_entry(result) for result in same] for field, same in together.items()}
 
 
 def ranks(found: list[Entry]) -> list[int | None]:
@@ -105,7 +109,7 @@ def ranks(found: list[Entry]) -> list[int | None]:
 
 
 def _entry(result: Result) -> Entry:
-    score = result.headline[0]
+    score = result.first_headline
     return Entry(result.model.name, result.model.role, score, result.scores.get(score))
 
 
@@ -113,10 +117,6 @@ def _loss(entry: Entry) -> float:
     assert entry.record is not None
     assert entry.record.value is not None
     return -entry.record.value if entry.record.higher_is_better else entry.record.value
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
 
 
 def _head(fields: dict[Field, list[Entry]], head: Field) -> Markup:
@@ -144,7 +144,7 @@ def _cell(entry: Entry, *, rank: int | None, n_ranked: int, scale: Scale) -> Mar
     record = entry.record
     if record is None or entry.value is None:
         return _UNDEFINED.format(reason=record.reason if record else f"the result has no {entry.score}")
-    known = _finite(record.low) is not None and _finite(record.high) is not None
+    known = there(record.low) and there(record.high)
     return _CELL.format(
         rank="" if rank is None else _RANK.format(rank=rank, n=n_ranked),
         value=number(record.value),
@@ -161,20 +161,20 @@ class Scale:
     ----------
     worst, best
         The ends: those of the score where they are bounded, else the most extreme value there is.
-    ceiling
-        What the oracle reaches; ``None`` where there is none.
+    oracle
+        What it reaches; ``None`` where there is none.
     """
 
     worst: float
     best: float
-    ceiling: float | None
+    oracle: float | None
 
     @classmethod
     def over(cls, found: list[Entry]) -> Scale:
         """Return the scale on which all these entries fit."""
         records = [entry.record for entry in found if entry.record is not None]
         numbers = (v for r in records for v in (r.value, r.low, r.high, r.chance))
-        seen = [value for value in numbers if value is not None and math.isfinite(value)] or [0.0]
+        seen = [value for value in numbers if there(value)] or [0.0]
         up = all(record.higher_is_better for record in records)
         worst = next((r.worst for r in records if r.worst is not None), min(seen) if up else max(seen))
         best = next((r.best for r in records if r.best is not None), max(seen) if up else min(seen))
@@ -182,27 +182,25 @@ class Scale:
         return cls(worst, best, oracle[0] if oracle else None)
 
     def drawn(self, record: ScoreRecord) -> Markup:
-        """Return value, interval, chance and ceiling as paths, from 0 to 100."""
+        """Return value, interval, chance and the oracle's value as paths, from 0 to 100."""
         ends = {
             "value": [record.value],
             "interval": sorted([record.low, record.high], key=self.place),
             "chance": [record.chance],
-            "ceiling": [self.ceiling],
+            "oracle": [self.oracle],
         }
         return Markup("").join(
-            _MARKS[name].format(*map(self.place, values))
-            for name, values in ends.items()
-            if all(_finite(value) is not None for value in values)
+            _MARKS[name].format(*map(self.place, values)) for name, values in ends.items() if all(map(there, values))
         )
 
     def place(self, value: float | None) -> int:
         """Return where a value lies, 0 is worst and 100 best."""
-        if value is None or not math.isfinite(value) or self.best == self.worst:
+        if not there(value) or self.best == self.worst:
             return 0
         return round(100 * min(1.0, max(0.0, (value - self.worst) / (self.best - self.worst))))
 
     def said(self, record: ScoreRecord) -> str:
         """Return in words what is drawn in beside the value."""
-        chance = "no chance level" if _finite(record.chance) is None else f"chance {number(record.chance)}"
-        ceiling = f"oracle {number(self.ceiling)}" if self.ceiling is not None else "no oracle"
-        return f"{chance}, {ceiling}, from {number(self.worst)} (worst) to {number(self.best)} (best)"
+        chance = f"chance {number(record.chance)}" if there(record.chance) else "no chance level"
+        oracle = f"oracle {number(self.oracle)}" if self.oracle is not None else "no oracle"
+        return f"{chance}, {oracle}, from {number(self.worst)} (worst) to {number(self.best)} (best)"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
+from scfm_eval.atomic import replacing
 from scfm_eval.charts import Figure, figures
 from scfm_eval.html import sections
 from scfm_eval.html.bundles import charts_bundle, tables_bundle
@@ -93,8 +94,9 @@ def page(reports: Sequence[Report]) -> str:
 def write_page(reports: Sequence[Report], path: str | Path) -> Path:
     """Write the page of these reports; returns its absolute path."""
     target = Path(path).absolute()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(page(reports), encoding="utf-8")
+    made = page(reports)
+    with replacing(target) as temporary:
+        temporary.write_text(made, encoding="utf-8")
     return target
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
+from scfm_eval.differences import flat
 from scfm_eval.html.tables import Column, Table, number
 from scfm_eval.report import Report, Verdict
 
@@ -54,15 +55,14 @@ def _rows(frame: pd.DataFrame) -> Iterator[Any]:
 
 
 def _claim(verdict: Verdict) -> list[Any]:
-    file, _, name = verdict.claim.rpartition("::")
     made = verdict.comparisons
     shown = next((one for one in made if not one.holds), made[0] if made else None)
     numbers = [None] * 3 if shown is None else [number(v) for v in (shown.difference, shown.low, shown.high)]
     return [
         verdict.model,
         verdict.dataset,
-        file.rpartition("/")[2].removeprefix("test_").removesuffix(".py").replace("_", " "),
-        name.removeprefix("test_").replace("_", " "),
+        verdict.benchmark,
+        verdict.name,
         _OUTCOME.format(name=verdict.outcome.replace(" ", "-"), said=verdict.outcome),
         *numbers,
         "; ".join(_findings(verdict)) or None,
@@ -93,7 +93,8 @@ def pairs(report: Report, *, task: str) -> Table | None:
         split = test.splits[0] if test.splits else None
         counts = [None] * 3 if split is None else [str(split.n_cells), str(split.only_left), str(split.only_right)]
         tested = [number(split.q if split else None), number(test.seeds.q)]
-        rows.append([test.left, test.right, test.dataset, *counts, *tested, test.seeds.reason or None])
+        why = "; ".join(filter(None, [split.reason if split else "", test.seeds.reason])) or None
+        rows.append([test.left, test.right, test.dataset, *counts, *tested, why])
     return Table(f"pairs-{task}", f"tests of pairs of models of {task}, corrected over all pairs", columns, rows)
 
 
@@ -116,7 +117,8 @@ def costs(report: Report) -> Table:
         ]
         for row in _rows(report.costs_frame())
     ]
-    return Table("costs", "time and memory by task, dataset and model", columns, rows)
+    held = "memory is the most that the process held, with what earlier models left in it"
+    return Table("costs", f"time and memory by task, dataset and model; {held}", columns, rows)
 
 
 def models(report: Report) -> Table:
@@ -166,13 +168,6 @@ def _count(value: int | None) -> str | None:
 
 def environment(report: Report) -> Table:
     """Return what the run ran on and with, one row per entry."""
-    rows = [[name, said] for name, said in _flat(report.environment)]
+    found = flat(report.environment, joint=" ")
+    rows = [[name, None if value is None else str(value)] for name, value in found.items()]
     return Table("environment", "environment and packages", [Column("what"), Column("found")], rows)
-
-
-def _flat(found: Any, name: str = "") -> Iterator[tuple[str, str | None]]:
-    if isinstance(found, dict):
-        for key, value in found.items():
-            yield from _flat(value, f"{name} {key}".strip())
-    else:
-        yield name, None if found is None else str(found)

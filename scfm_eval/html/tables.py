@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from markupsafe import escape
 
+from scfm_eval import wording
+
 PAGE_LENGTH = 25
 """Rows that are shown at once."""
 
@@ -98,13 +100,8 @@ class Table:
 
 
 def number(value: float | None) -> str | None:
-    """Return a number as text of about three places, ``None`` where it is missing or not finite."""
-    if value is None or not math.isfinite(value):
-        return None
-    size = abs(value)
-    if size >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:.3f}" if size >= 0.001 or size == 0 else f"{value:.1e}"
+    """Return a number as text, ``None`` where it is missing or not finite: the column says what that means."""
+    return wording.number(value) if wording.there(value) else None
 
 
 def _cell(value: Any) -> Any:

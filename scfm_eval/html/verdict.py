@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from scfm_eval.report import Report, Verdict
-from scfm_eval.verdicts import Fact, Sentence, Standing, sentences
+from scfm_eval.verdicts import HOW, SAID, Fact, Sentence, Standing, sentences
+from scfm_eval.wording import counted, difference, listed
 
 MOST_NAMED = 20
 """Claims in error that are named; the table of claims has them all."""
@@ -15,11 +16,13 @@ MOST_NAMED = 20
 MOST_LINES = 1000
 """With more lines than this over all models, no line by task and dataset is given: nobody reads them."""
 
-_SAID: dict[Standing, str] = {
-    "ahead": "surely ahead of",
-    "not decided": "not decided against",
-    "behind": "surely behind",
-    "undefined": "not comparable with",
+_OUTCOMES: dict[str, str] = {
+    "passed": "passed",
+    "failed": "failed",
+    "expected failure": "failed as expected (losses known before the run)",
+    "unexpected pass": "passed unexpectedly (known losses that are none any more)",
+    "error": "could not be decided (each is named below)",
+    "skipped": "skipped",
 }
 
 
@@ -99,11 +102,18 @@ def _compared(said: Sequence[Sentence], facts: Sequence[Fact]) -> Iterator[str]:
     counts = Counter(fact.standing for fact in facts)
     tasks, baselines = {fact.task for fact in facts}, {fact.baseline for fact in facts}
     yield (
-        f"{_many(len(said), 'model')} against {_many(len(baselines), 'baseline')} on {_many(len(tasks), 'task')}: "
-        f"of {_many(len(facts), 'comparison')} of the first headline score, the model is surely ahead in "
-        f"{counts['ahead']}, surely behind in {counts['behind']}, and {counts['not decided']} are not decided"
+        f"{counted(len(said), 'model')} against {counted(len(baselines), 'baseline')} on "
+        f"{counted(len(tasks), 'task')}: of {counted(len(facts), 'comparison')} of the first headline score, "
+        f"the model is surely ahead in {counts['ahead']}{_doubted(facts)}, surely behind in {counts['behind']}, "
+        f"and {counts['not decided']} are not decided"
         f"{_undefined(counts['undefined'])}."
     )
+    yield HOW
+
+
+def _doubted(facts: Sequence[Fact]) -> str:
+    n = sum(bool(fact.doubts) for fact in facts)
+    return f" (in {n} of them with a doubt: chance or collapse, named below)" if n else ""
 
 
 def _undefined(n: int) -> str:
@@ -115,23 +125,8 @@ def _claimed(verdicts: Sequence[Verdict]) -> Iterator[str]:
         yield "No claim was asked."
         return
     counts = Counter[str](verdict.outcome for verdict in verdicts)
-    said = [f"{n} {name}" for name in ("passed", "failed", "skipped") if (n := counts[name])]
-    yield f"Of {_many(len(verdicts), 'claim')}, {', '.join(said) or 'none'} {_beside(counts)}".rstrip() + "."
-    if counts["expected failure"]:
-        yield f"{_many(counts['expected failure'], 'expected failure')}: losses that were known before the run."
-    if counts["unexpected pass"]:
-        yield f"{_many(counts['unexpected pass'], 'unexpected pass', 'es')}: known losses that are none any more."
-    if counts["error"]:
-        yield f"{_many(counts['error'], 'claim')} could not be decided; each is named below."
-
-
-def _beside(counts: Counter[str]) -> str:
-    beside = sum(counts[name] for name in ("expected failure", "unexpected pass", "error"))
-    return f"(and {beside} of another outcome)" if beside else ""
-
-
-def _many(n: int, thing: str, ending: str = "s") -> str:
-    return f"{n:,} {thing}{'' if n == 1 else ending}"
+    said = [f"{n:,} {words}" for name, words in _OUTCOMES.items() if (n := counts[name])]
+    yield f"Of {counted(len(verdicts), 'claim')}, {listed(said)}."
 
 
 def _of_model(sentence: Sentence, *, in_lines: bool) -> ModelVerdict:
@@ -140,29 +135,30 @@ def _of_model(sentence: Sentence, *, in_lines: bool) -> ModelVerdict:
         fields[fact.task, fact.dataset].append(fact)
     counts = Counter(fact.standing for fact in sentence.facts)
     lines = tuple(_line(found) for _, found in sorted(fields.items())) if in_lines else ()
-    return ModelVerdict(sentence.model, sentence.text, {standing: counts[standing] for standing in _SAID}, lines)
+    return ModelVerdict(sentence.model, sentence.text, {standing: counts[standing] for standing in SAID}, lines)
 
 
 def _line(found: Sequence[Fact]) -> TaskLine:
     parts = []
-    for standing, said in _SAID.items():
+    for standing, said in SAID.items():
         here = [fact for fact in found if fact.standing == standing]
         if here:
             why = "; ".join(f"{fact.baseline}: {fact.reason}" for fact in here if fact.reason)
-            parts.append((standing, f"{said} {', '.join(map(_rival, here))}", why))
+            doubts = here[0].doubts
+            but = f", but {listed(doubts)}" if doubts else ""
+            parts.append((standing, f"{said} {', '.join(map(_rival, here))}{but}", why))
     return TaskLine(found[0].task, found[0].dataset, found[0].score, tuple(parts))
 
 
 def _rival(fact: Fact) -> str:
-    if fact.difference is None or fact.low is None or fact.high is None:
+    if fact.difference is None:
         return fact.baseline
-    return f"{fact.baseline} ({fact.difference:+.3f} [{fact.low:+.3f}, {fact.high:+.3f}])"
+    return f"{fact.baseline} ({difference(fact.difference, low=fact.low, high=fact.high)})"
 
 
 def _errors(verdicts: Sequence[Verdict]) -> Iterator[str]:
     broken = [verdict for verdict in verdicts if verdict.outcome == "error"]
     for verdict in broken[:MOST_NAMED]:
-        about = " on ".join(name for name in (verdict.model, verdict.dataset) if name)
-        yield f"{verdict.claim.rpartition('::')[2]} [{about}]: {verdict.reason or 'no reason is given'}"
+        yield f"{verdict.name} [{verdict.about}]: {verdict.reason or 'no reason is given'}"
     if len(broken) > MOST_NAMED:
         yield f"and {len(broken) - MOST_NAMED} more: see the table of claims"

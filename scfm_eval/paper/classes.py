@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from scfm_eval.paper.document import Block, Heading, Paragraph, entries, table
-from scfm_eval.paper.wording import NOTHING, count, counted, listed, number
+from scfm_eval.paper.wording import NOTHING, count, number
 from scfm_eval.results import Result
+from scfm_eval.wording import counted, listed
 
 _MEASURES = ("precision", "recall", "f1")
 _WORST = 3

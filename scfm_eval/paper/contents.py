@@ -11,7 +11,8 @@ from scfm_eval.paper.results import costs, results
 from scfm_eval.paper.setting import data, models, setup
 from scfm_eval.paper.sources import Source, all_results, references
 from scfm_eval.paper.testing import claims, tests
-from scfm_eval.paper.wording import counted, listed
+from scfm_eval.verdicts import HOW
+from scfm_eval.wording import counted, listed
 
 _NAMED = 4
 
@@ -63,14 +64,7 @@ def _summary(sources: Sequence[Source]) -> list[Block]:
         if len(sources) > 1:
             blocks.append(Paragraph(f"Report {source.name}:"))
         blocks.append(entries(said) if said else Paragraph(_without_models(source)))
-    blocks.append(
-        Paragraph(
-            "Surely: the 95 % interval of the paired difference (same cells, folds and seeds) of the task's first "
-            "headline score lies wholly on one side of zero. Not decided: it holds zero. Not comparable: a score "
-            "is undefined. Each interval stands for itself."
-        )
-    )
-    return blocks
+    return [*blocks, Paragraph(HOW)]
 
 
 def _without_models(source: Source) -> str:

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Sequence
 from scfm_eval.paper.document import Block, Entries, Heading, entries, table
 from scfm_eval.paper.setting import commit
 from scfm_eval.paper.sources import Source, all_results
-from scfm_eval.paper.wording import counted, listed, percent
+from scfm_eval.paper.wording import percent
 from scfm_eval.report import Verdict
 from scfm_eval.results import Result
+from scfm_eval.wording import counted, listed
 
 _LEVEL = 0.05
 """Share of 95 % intervals that miss what they are of."""
@@ -195,7 +196,7 @@ def _undefined(results: Sequence[Result]) -> list[Block]:
             dataset,
             "undefined" if applies else "does not apply",
             ", ".join(dict.fromkeys(model for model, _ in pairs)),
-            _first([name for _, name in pairs]),
+            listed(dict.fromkeys(name for _, name in pairs), most=_NAMED),
             reason,
         ]
         for (task, dataset, applies, reason), pairs in sorted(found.items())
@@ -206,12 +207,6 @@ def _undefined(results: Sequence[Result]) -> list[Block]:
     )
     heads = ["task", "dataset", "kind", "models", "scores", "reason"]
     return [Heading("Undefined scores", level=2), table(caption, heads, rows)]
-
-
-def _first(names: Sequence[str]) -> str:
-    apart = list(dict.fromkeys(names))
-    more = len(apart) - _NAMED
-    return ", ".join(apart[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 _UNLIKE = {

@@ -6,6 +6,7 @@ import re
 from urllib.parse import quote
 
 from scfm_eval.charts.draw import drawn
+from scfm_eval.escape import inert_markdown, markdown_table
 from scfm_eval.paper.document import (
     Block,
     Cell,
@@ -20,13 +21,6 @@ from scfm_eval.paper.document import (
     plain,
     verbatim,
 )
-
-_ALWAYS = r"[\\`*\[\]|$~^]"
-_AT_EDGES = r"(?<![^\W_])_|_(?![^\W_])"
-_IN_ADDRESSES = r":(?=//)|(?<=www)\."
-_AT_START = r"^[-+#=]|(?<=^\d)[.)](?=\s|$)|(?<=^\d\d)[.)](?=\s|$)"
-_MEANING = re.compile("|".join([_ALWAYS, _AT_EDGES, _IN_ADDRESSES, _AT_START]), re.IGNORECASE)
-_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
 def written(document: Document, *, folder: str) -> tuple[str, dict[str, bytes]]:
@@ -74,18 +68,15 @@ def _entry(entry: Entry) -> str:
 
 
 def _table(table: Table) -> str:
-    lines = [f"**Table {table.number}.** {escaped(table.caption)}", "", _row([Cell(head) for head in table.heads])]
-    lines.append(f"|{'---|' * len(table.heads)}")
-    return "\n".join([*lines, *map(_row, table.rows)])
+    rows = [[*map(escaped, table.heads)], *([*map(_cell, row)] for row in table.rows)]
+    return f"**Table {table.number}.** {escaped(table.caption)}\n\n{markdown_table(rows)}"
 
 
-def _row(cells: list[Cell] | tuple[Cell, ...]) -> str:
-    shown = [escaped(cell.text) for cell in cells]
-    marked = [f"**{text}**" if cell.bold and text else text for text, cell in zip(shown, cells, strict=True)]
-    return f"| {' | '.join(marked)} |"
+def _cell(cell: Cell) -> str:
+    text = escaped(cell.text)
+    return f"**{text}**" if cell.bold and text else text
 
 
 def escaped(text: str) -> str:
-    """Return text that Markdown shows letter by letter: no emphasis, link, table, formula, mention or HTML."""
-    shown = "".join(_ENTITIES.get(character, character) for character in plain(text))
-    return _MEANING.sub(r"\\\g<0>", shown)
+    """Return text that Markdown shows letter by letter, on one line."""
+    return inert_markdown(plain(text))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -10,10 +9,11 @@ from typing import Any
 from scfm_eval.charts import Figure, figures
 from scfm_eval.paper.classes import per_class
 from scfm_eval.paper.document import Block, Cell, Heading, Paragraph, Picture, table
-from scfm_eval.paper.sources import Source, by_role
+from scfm_eval.paper.sources import Source
 from scfm_eval.paper.wording import NOTHING, measured, number, span
 from scfm_eval.report import Report
-from scfm_eval.results import Result
+from scfm_eval.results import Result, by_role
+from scfm_eval.side_by_side import best_value, goes_up, is_best, side_by_side
 
 
 def results(sources: Sequence[Source]) -> list[Block]:
@@ -31,17 +31,15 @@ def _of_report(report: Report, *, level: int, prefix: str) -> list[Block]:
         return [Paragraph("No result was measured.")]
     drawn: dict[str, list[Picture]] = defaultdict(list)
     for figure in figures(report):
-        drawn[figure.task].append(_picture(figure, prefix))
-    together: dict[str, dict[tuple[str, str], list[Result]]] = defaultdict(lambda: defaultdict(list))
-    for result in sorted(report.results, key=by_role):
-        together[result.task][result.dataset.name, result.pairing].append(result)
+        drawn[figure.task].append(_picture(figure.printed(), prefix))
+    together = sorted(side_by_side(sorted(report.results, key=by_role)).items())
     blocks: list[Block] = []
-    for task in sorted(together):
+    for task in sorted({result.task for result in report.results}):
+        here = [(dataset, same) for (name, dataset), same in together if name == task]
         blocks.append(Heading(task, level=level))
-        for (dataset, _), same in sorted(together[task].items()):
-            blocks += [_scores(task, dataset, same)]
+        blocks += [_scores(task, dataset, same) for dataset, same in here]
         blocks += drawn.pop(task, [])
-        for (dataset, _), same in sorted(together[task].items()):
+        for dataset, same in here:
             blocks += per_class(same, dataset=dataset, level=level + 1)
     over = [picture for pictures in drawn.values() for picture in pictures]
     return [*blocks, Heading("Over all tasks", level=level), *over] if over else blocks
@@ -53,13 +51,13 @@ def _picture(figure: Figure, prefix: str) -> Picture:
 
 def _scores(task: str, dataset: str, same: Sequence[Result]) -> Block:
     names = list(dict.fromkeys(name for result in same for name in result.headline))
-    best = {name: _best(same, name) for name in names}
+    best = {name: best_value(same, name) for name in names}
     rows: list[list[str | Cell]] = [
         [_named(result), *(_cell(result, name, best[name]) for name in names)] for result in same
     ]
     chances = [span(result.scores[name].chance for result in same if name in result.scores) for name in names]
     rows.append(["chance", *chances])
-    arrows = [f"{name} {'↑' if _goes_up(same, name) else '↓'}" for name in names]
+    arrows = [f"{name} {'↑' if goes_up(same, name) else '↓'}" for name in names]
     caption = (
         f"{task} on {dataset}: headline scores with 95 % intervals; ↑ higher is better, ↓ lower is better. Bold is "
         "the best value of models and baselines, surely so or not. Chance is what knows nothing of the cells; "
@@ -76,18 +74,7 @@ def _cell(result: Result, name: str, best: float | None) -> Cell:
     record = result.scores.get(name)
     if record is None:
         return Cell(NOTHING)
-    shines = best is not None and record.value == best and result.model.role != "control"
-    return Cell(measured(record), bold=shines)
-
-
-def _goes_up(same: Sequence[Result], name: str) -> bool:
-    return all(result.scores[name].higher_is_better for result in same if name in result.scores)
-
-
-def _best(same: Sequence[Result], name: str) -> float | None:
-    values = [result.scores[name].value for result in same if result.model.role != "control" and name in result.scores]
-    known = [value for value in values if value is not None and math.isfinite(value)]
-    return (max if _goes_up(same, name) else min)(known) if len(known) > 1 else None
+    return Cell(measured(record), bold=is_best(result, name, best=best))
 
 
 def costs(sources: Sequence[Source]) -> list[Block]:
@@ -103,7 +90,8 @@ def costs(sources: Sequence[Source]) -> list[Block]:
         heads = ["task", "dataset", "model", *phases, *(f"{place} MiB" for place in places), "stored"]
         caption = (
             f"Seconds by phase, and peak memory, in {source.name}. Arrays are made once for all tasks: their "
-            "phases are those of the making, and stored says whether an earlier run made them."
+            "phases are those of the making, and stored says whether an earlier run made them. Peak memory is the most "
+            "that the process held meanwhile, with what earlier models left in it: it depends on the order of the run."
         )
         blocks.append(table(caption, heads, [_cost(result, phases, places) for result in own], keys=3))
     return blocks

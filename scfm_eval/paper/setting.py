@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from scfm_eval.paper.document import Block, Code, Heading, Paragraph, entries, table
-from scfm_eval.paper.sources import Source, all_results, by_role, cited
-from scfm_eval.paper.wording import NOTHING, count, counted, listed, number, percent
-from scfm_eval.results import Result
+from scfm_eval.paper.sources import Source, all_results, cited
+from scfm_eval.paper.wording import NOTHING, count, number, percent
+from scfm_eval.results import Result, by_role
+from scfm_eval.wording import counted, listed
 
 
 def data(sources: Sequence[Source], numbers: dict[str, int]) -> list[Block]:

@@ -12,8 +12,6 @@ from scfm_eval.report import Report, read_report
 from scfm_eval.results import Result
 from scfm_eval.verdicts import Fact, Sentence, sentences
 
-_ROLES = ("model", "baseline", "control")
-
 
 @dataclass(frozen=True)
 class Source:
@@ -60,12 +58,6 @@ def all_results(sources: Iterable[Source]) -> Iterator[Result]:
     """Yield the results of all reports."""
     for source in sources:
         yield from source.report.results
-
-
-def by_role(result: Result) -> tuple[int, str]:
-    """Return the place of a result in a table: models, then baselines, then controls, each by name."""
-    role = result.model.role
-    return _ROLES.index(role) if role in _ROLES else len(_ROLES), result.model.name
 
 
 def references(sources: Sequence[Source]) -> dict[str, int]:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 
 from scfm_eval.charts.differences import critical_difference
 from scfm_eval.paper.document import Block, Heading, Paragraph, Picture, entries, table
 from scfm_eval.paper.sources import Source
-from scfm_eval.paper.wording import counted, difference, listed, number, percent
-from scfm_eval.ranking import Ranking, duels, ranked
+from scfm_eval.paper.wording import difference, number, percent
+from scfm_eval.ranking import HOW, PAIRS, Ranking, duels, ranked
 from scfm_eval.report import PairedTest, Report, Verdict
 from scfm_eval.verdicts import Fact
+from scfm_eval.wording import counted, listed
 
 _MOST_RANKED = 30
 """Of more models, what is said of all pairs is not read."""
@@ -46,8 +46,8 @@ def _differences(found: Sequence[Fact], *, level: int) -> list[Block]:
             fact.task,
             fact.dataset,
             fact.score,
-            difference(value=fact.difference, low=fact.low, high=fact.high),
-            fact.standing,
+            difference(fact.difference, low=fact.low, high=fact.high),
+            f"{fact.standing}, but {listed(fact.doubts)}" if fact.doubts else fact.standing,
         ]
         for fact in found
     ]
@@ -93,7 +93,8 @@ def _pairs(tests: Sequence[PairedTest], *, level: int) -> list[Block]:
     ]
     caption = (
         "Pairs of models on the same test cells: McNemar's test of each split (p), Wilcoxon's signed-rank test "
-        "over seeds (p over seeds); q is p corrected over all pairs of the report (Benjamini–Hochberg). Only one "
+        "over seeds (p over seeds); q is p corrected (Benjamini–Hochberg), McNemar's over all pairs and splits of the "
+        "report, and apart from them Wilcoxon's over all its pairs. Only one "
         "right counts the test cells that the first, and the second, alone has right. Test cells count as independent."
     )
     reasons = sorted({found.reason for test in tests for found in (*test.splits, test.seeds) if found.reason})
@@ -111,25 +112,20 @@ def _ranking(report: Report, *, level: int, prefix: str) -> list[Block]:
     if found.reason:
         return [heading, Paragraph(f"There is no ranking: {found.reason}."), *left]
     rows = [
-        [str(name), f"{found.average[name]:.2f}", percent(found.wins[name]), percent(found.firsts[name])]
+        [str(name), f"{found.average[name]:.2f}", percent(found.share_won[name]), percent(found.firsts[name])]
         for name in found.average.index
     ]
     caption = (
-        f"Ranks over {counted(found.ranks.shape[1], 'pair')} of a task and a dataset; 1 is best. Wins is the share of "
-        "comparisons by value alone that were won, firsts the share of tasks in which the model is best."
+        f"Ranks over {counted(found.ranks.shape[1], 'block')}; 1 is best. Won is the share of duels that were won, by "
+        "the value alone, firsts the share of blocks in which the model is best."
     )
-    ranks = table(caption, ["model", "average rank", "wins", "firsts"], rows)
+    ranks = table(caption, ["model", "average rank", "won", "firsts"], rows)
     blocks: list[Block] = [Paragraph(_friedman(found)), ranks]
     return [heading, *blocks, *_pairwise(report, found, prefix=prefix), *left]
 
 
 def _friedman(found: Ranking) -> str:
-    groups = "; ".join(listed(group) for group in found.groups)
-    said = f"Friedman's test that all models are alike: p = {number(found.friedman_p)}. "
-    if math.isfinite(found.critical_difference):
-        said += f"Nemenyi's critical difference of average ranks: {found.critical_difference:.2f}. "
-    said += f"Not told apart: {groups}. " if groups else "All are told apart. "
-    return said + "Tasks that share cells are not independent, so that each p over tasks is rather too small."
+    return " ".join([*found.conclusions(), HOW])
 
 
 def _pairwise(report: Report, found: Ranking, *, prefix: str) -> list[Block]:
@@ -141,17 +137,18 @@ def _pairwise(report: Report, found: Ranking, *, prefix: str) -> list[Block]:
 
 
 def _duels(report: Report, found: Ranking) -> Block:
-    columns = ["left", "right", "wins", "ties", "losses", "by_value", "p", "q"]
+    columns = ["left", "right", "wins", "ties", "losses", "better_by_value", "worse_by_value"]
     rows = [
-        [str(left), str(right), str(wins), str(ties), str(losses), str(by_value), number(p), number(q)]
-        for left, right, wins, ties, losses, by_value, p, q in duels([report], found)[columns].itertuples(index=False)
+        [*(str(row[column]) for column in columns), number(row["p"]), number(row["q"])]
+        for row in duels([report], found).to_dict("records")
     ]
     caption = (
-        "Duels over tasks: in how many the first wins, ties or loses, by the interval of the paired difference, "
-        "or, in those of the column by value, by the value alone; p of the difference of average ranks, q "
-        "corrected over all pairs (Benjamini–Hochberg)."
+        "Duels over blocks: in how many the first wins, ties or loses, by the interval of the paired difference; in "
+        "how many without such an interval its value is better or worse, counted apart; p of the difference of "
+        f"average ranks (two-sided, normal), q corrected over all pairs (Benjamini–Hochberg). {PAIRS}"
     )
-    return table(caption, ["first", "second", "wins", "ties", "losses", "by value", "p", "q"], rows, keys=2)
+    heads = ["first", "second", "wins", "ties", "losses", "better by value", "worse by value", "p", "q"]
+    return table(caption, heads, rows, keys=2)
 
 
 def _landscape(report: Report, *, level: int) -> list[Block]:
@@ -163,7 +160,7 @@ def _landscape(report: Report, *, level: int) -> list[Block]:
         + (
             f"error undefined: {check.reason}"
             if check.rho is None
-            else f"error {number(check.rho)}, p = {number(check.p)}"
+            else f"error {number(check.rho)}, one-sided p = {number(check.p)} by permutation of the models"
         )
         for check in report.landscape
     ]
@@ -190,11 +187,10 @@ def claims(sources: Sequence[Source]) -> list[Block]:
 
 
 def _claim(verdict: Verdict) -> list[str]:
-    file, _, name = verdict.claim.rpartition("::")
-    made = [difference(value=made.difference, low=made.low, high=made.high) for made in verdict.comparisons]
+    made = [difference(made.difference, low=made.low, high=made.high) for made in verdict.comparisons]
     return [
-        file.rpartition("/")[2].removesuffix(".py").removeprefix("test_"),
-        name.removeprefix("test_").replace("_", " "),
+        verdict.benchmark,
+        verdict.name,
         verdict.model or "–",
         verdict.dataset or "–",
         verdict.outcome,

@@ -1,4 +1,4 @@
-"""Numbers, intervals and names as they stand in a document."""
+"""Numbers and intervals as they are set in a document, with a minus that is no hyphen."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from scfm_eval import wording
 from scfm_eval.results import ScoreRecord
 
 NOTHING = "–"
@@ -13,18 +14,13 @@ NOTHING = "–"
 
 
 def number(value: Any) -> str:
-    """Return a number with three digits after the point, or in powers of ten where these would show nothing."""
-    if not isinstance(value, int | float) or not math.isfinite(value):
-        return "undefined"
-    if value == 0 or 0.001 <= abs(value) < 1000:
-        return _minus(f"{value:.3f}")
-    return _minus(f"{value:,.0f}" if abs(value) >= 1 else f"{value:.1e}")
+    """Return a number with three digits after the point, as everywhere else."""
+    return _minus(wording.number(value))
 
 
 def signed(value: Any) -> str:
     """Return a number with its sign."""
-    shown = number(value)
-    return shown if shown == "undefined" or shown.startswith("−") else f"+{shown}"
+    return _minus(wording.signed(value))
 
 
 def count(value: Any) -> str:
@@ -42,18 +38,14 @@ def percent(share: Any) -> str:
 
 def measured(record: ScoreRecord) -> str:
     """Return a score with its 95 % interval, or why there is none in a word."""
-    if record.value is None or not math.isfinite(record.value):
-        return "undefined" if record.applies else "does not apply"
-    if record.low is None or record.high is None:
-        return f"{number(record.value)} [no interval]"
-    return f"{number(record.value)} [{number(record.low)}, {number(record.high)}]"
+    if not (record.applies or wording.there(record.value)):
+        return "does not apply"
+    return _minus(wording.with_interval(record.value, low=record.low, high=record.high))
 
 
-def difference(*, value: float | None, low: float | None, high: float | None) -> str:
+def difference(value: Any, *, low: Any, high: Any) -> str:
     """Return a difference with its 95 % interval."""
-    if value is None or not math.isfinite(value):
-        return "undefined"
-    return f"{signed(value)} [{signed(low)}, {signed(high)}]"
+    return _minus(wording.difference(value, low=low, high=high))
 
 
 def span(values: Iterable[float | None]) -> str:
@@ -62,17 +54,6 @@ def span(values: Iterable[float | None]) -> str:
     if not known:
         return NOTHING
     return known[0][0] if len(known) == 1 else f"{known[0][0]} to {known[-1][0]}"
-
-
-def listed(names: Iterable[str]) -> str:
-    """Return names as in running text: ``a``, ``a and b``, ``a, b and c``."""
-    *first, last = [*names] or ["none"]
-    return f"{', '.join(first)} and {last}" if first else last
-
-
-def counted(n: int, noun: str) -> str:
-    """Return a number with its noun in the singular or plural."""
-    return f"{n:,} {noun if n == 1 else noun + 's'}"
 
 
 def _minus(shown: str) -> str:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 
+from scfm_eval.charts import Figure
 from scfm_eval.export import pictures
 from tests.export.made import EMPTY, report, result
 
 
 @pytest.fixture
 def two_figures(monkeypatch):
-    made = [SimpleNamespace(name=name, title=f"{name} title", alt="what is seen") for name in ("one", "two")]
+    made = [
+        Figure(name=name, task="", title=f"{name} title", alt="what is seen.", chart=None, choices="A dropdown.")
+        for name in ("one", "two")
+    ]
     monkeypatch.setattr(pictures, "figures", lambda report: made if report.results else [])
     monkeypatch.setattr(pictures, "drawn", lambda figure, kind: f"{figure.name} as {kind}".encode())
 
@@ -22,7 +24,7 @@ def test_every_figure_is_drawn_with_its_description(tmp_path):
     files = pictures.write_figures({"a": report(result())}, tmp_path / "out", format="svg")
     assert [file.name for file in files] == ["one.svg", "two.svg"]
     assert files[0].read_bytes() == b"one as svg"
-    assert files[1].with_suffix(".txt").read_text() == "two title\nwhat is seen\n"
+    assert files[1].with_suffix(".txt").read_text() == "two title\nwhat is seen.\n"
 
 
 @pytest.mark.usefixtures("two_figures")

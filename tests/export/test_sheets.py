@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from scfm_eval.export.sheets import claims, sheets
+from scfm_eval.report import ComparisonRecord
 from scfm_eval.results import ScoreRecord
 from tests.export.made import EMPTY, ERRORS, UNDEFINED, report, result, verdict
 
@@ -39,6 +40,29 @@ def test_the_least_is_best_where_less_is_better_and_one_alone_is_not_best():
 def test_models_with_the_same_value_are_both_best():
     (sheet,) = sheets(report(result("a"), result("b")))
     assert [row[0].best for row in sheet.rows] == [True, True]
+
+
+def test_runs_on_other_cells_or_folds_stand_on_sheets_of_their_own_and_each_keeps_its_best():
+    first = [result("a", scores={"f1": value(0.9)}), result("b", role="baseline", scores={"f1": value(0.5)})]
+    second = [
+        result(name, scores={"f1": value(number)}).model_copy(update={"pairing": "other folds"})
+        for name, number in (("a", 0.3), ("c", 0.4))
+    ]
+    one, other = sheets(report(*first, *second))
+    assert (one.dataset, other.dataset) == ("cells (1 of 2)", "cells (2 of 2)")
+    assert (one.models, other.models) == (["a", "b (baseline)"], ["a", "c"])
+    assert [row[0].best for row in (*one.rows, *other.rows)] == [True, False, False, True]
+
+
+def test_two_results_of_a_model_on_the_same_folds_both_stand():
+    (sheet,) = sheets(report(result("a", scores={"f1": value(0.9)}), result("a", scores={"f1": value(0.5)})))
+    assert [(row[0].text[:5], row[0].best) for row in sheet.rows] == [("0.900", True), ("0.500", False)]
+
+
+def test_a_difference_without_interval_says_so():
+    made = ComparisonRecord(text="a is not > b", holds=False, difference=0.00012, low=None, high=None)
+    _, (row,) = claims(report(verdicts=[verdict(comparisons=[made])]))
+    assert row[4] == "+1.2e-04 [no interval]"
 
 
 def test_a_value_without_interval_says_so():

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
@@ -29,9 +30,9 @@ def test_a_table_in_markdown():
     page = as_markdown(
         {"run.json": report(result("mine"), result("my_pca", role="baseline", scores={"f1": UNDEFINED}))}
     )
-    assert "## annotation\n\n### cells\n\n| model | macro\\_f1 | f1 |\n| --- | --- | --- |\n" in page
-    assert "| mine | 0.500 \\[0.400, 0.600\\] | – |\n| my\\_pca (baseline) | – | undefined |" in page
-    assert "- f1 of my\\_pca is undefined: one batch only" in page
+    assert "## annotation\n\n### cells\n\n| model | macro_f1 | f1 |\n| --- | --- | --- |\n" in page
+    assert "| mine | 0.500 \\[0.400, 0.600\\] | – |\n| my_pca (baseline) | – | undefined |" in page
+    assert "- f1 of my_pca is undefined: one batch only" in page
 
 
 def test_the_best_is_bold():
@@ -60,14 +61,35 @@ def test_the_names_of_strangers_do_nothing_in_markdown():
     assert widths == {3, 6}
 
 
+def shown_in(page, tag):
+    """What a reader sees in the first such element, without the space of no width that follows an at sign."""
+    return unescape(page.split(f"<{tag}>")[1].split(f"</{tag}>")[0]).replace("@\u200b", "@")
+
+
+def plain(text):
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
 @given(st.text())
-def test_escaped_markdown_prints_the_text_itself(text):
-    page = MarkdownIt("commonmark").enable("table").render(f"| x |\n| - |\n| a{markdown(text)}b |\n")
-    shown = page.split("<td>")[1].split("</td>")[0]
-    for code, letter in (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&amp;", "&")):
-        shown = shown.replace(code, letter)
-    plain = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    assert shown == f"a{plain}b"
+@example("1. x")
+@example("12) x")
+@example("- x")
+@example("--")
+@example("a_b _c_ __d__")
+@example("see http://evil.org, www.evil.org and @octocat #1")
+def test_escaped_markdown_prints_the_text_itself_in_a_cell_and_alone(text):
+    parser = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+    cell = parser.render(f"| x |\n| - |\n| {markdown(text)} |\n")
+    assert shown_in(cell, "td") == plain(text)
+    assert parser.render(markdown(text)).count("<") == (2 if plain(text) else 0)
+    assert not plain(text) or shown_in(parser.render(markdown(text)), "p") == plain(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["http://evil.org", "HTTPS://evil", "ftp://evil", "www.evil.org", "WWW.evil", "@octocat"]
+)
+def test_addresses_and_mentions_are_broken_for_github(text):
+    assert not re.search(r"(https?|ftp)://|www\.|@\w", markdown(f"a {text}"), re.IGNORECASE)
 
 
 @given(st.text())

@@ -32,7 +32,7 @@ def test_where_less_is_better_the_least_is_first():
     assert ranks(entries(report(low, high))["annotation", "cells"]) == [1, 2]
 
 
-def test_a_cell_has_rank_value_interval_chance_and_ceiling_and_sorts_by_rank():
+def test_a_cell_has_rank_value_interval_chance_and_oracle_and_sorts_by_rank():
     table = leaderboard(report(result("mine", "model", 0.6), result("oracle", "control", 0.9)))
     shown, order = cells(table, "annotation")["mine"]
     assert "1</b> 0.600" in shown
@@ -41,7 +41,7 @@ def test_a_cell_has_rank_value_interval_chance_and_ceiling_and_sorts_by_rank():
     assert '<path class="value" d="M0 3H60"/>' in shown
     assert '<path class="interval" d="M59 3H61"/>' in shown
     assert '<path class="chance" d="M10 0V6"/>' in shown
-    assert '<path class="ceiling" d="M90 0V6"/>' in shown
+    assert '<path class="oracle" d="M90 0V6"/>' in shown
     assert order == 2
 
 
@@ -77,6 +77,21 @@ def test_an_unbounded_scale_ends_at_the_most_extreme_values():
         report(*(result(str(v), "model", score(v, best=None, worst=None, chance=None)) for v in (2.0, 5.0, 3.0)))
     )["annotation", "cells"]
     assert Scale.over(found) == Scale(2.0, 5.0, None)
+
+
+def test_runs_on_other_cells_or_folds_have_columns_and_ranks_of_their_own():
+    first, second = result("mine", "model", 0.6), result("mine", "model", 0.9, pairing="other folds")
+    table = leaderboard(report(first, result("hvg", "baseline", 0.7), second))
+    assert "2</b> 0.600" in cells(table, "annotation <small>macro_f1 on cells (1 of 2)")["mine"][0]
+    other = cells(table, "annotation <small>macro_f1 on cells (2 of 2)")
+    assert "1</b> 0.900" in other["mine"][0]
+    assert other["hvg"][0] == "–"
+
+
+def test_two_results_of_a_model_with_the_same_folds_have_a_row_each():
+    table = leaderboard(report(result("mine", "model", 0.6), result("mine", "model", 0.9)))
+    assert [row[0] for row in table.rows] == ["mine", "mine"]
+    assert ["0.600" in row[2][0] for row in table.rows] == [True, False]
 
 
 def test_many_datasets_go_into_rows():

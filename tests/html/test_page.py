@@ -123,7 +123,7 @@ def test_the_command_writes_the_page_and_names_it(tmp_path, capsys):
 def test_the_command_refuses_a_place_that_cannot_be_written(tmp_path, capsys):
     path = write_report(reports.small(), tmp_path / "report.json")
     assert main(["html", str(path), "-o", str(tmp_path)]) == 2
-    assert "give a path in a writable folder" in capsys.readouterr().err
+    assert "name a file in a folder that can be written to" in capsys.readouterr().err
 
 
 def test_a_page_is_written_where_it_was_asked(tmp_path):

@@ -60,3 +60,16 @@ def test_pairs_of_a_task_with_their_first_split():
     table = sections.pairs(report(paired_tests=[test]), task="t")
     assert table.rows == [["a", "b", "d", "70", "3", "9", "0.020", None, "one seed"]]
     assert sections.pairs(report(paired_tests=[test]), task="other") is None
+
+
+def test_pairs_say_why_either_test_is_undefined():
+    split = SplitTest(p=None, q=None, reason="never one alone", seed=0, n_cells=9, only_left=0, only_right=0)
+    both, one = (
+        PairedTest(task="t", dataset="d", left="a", right=right, splits=[split], seeds=seeds)
+        for right, seeds in (("b", SeedsTest(p=None, q=None, reason="one seed")), ("c", SeedsTest(p=0.1, q=0.2)))
+    )
+    table = sections.pairs(report(paired_tests=[both, one]), task="t")
+    assert [row[-1] for row in table.rows] == [
+        "never one alone; one seed",
+        "never one alone",
+    ]

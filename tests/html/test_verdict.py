@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from scfm_eval.html.notes import Note, leaks, notes
 from scfm_eval.html.verdict import MOST_NAMED, top_verdict
+from scfm_eval.verdicts import HOW
 from tests.html.reports import comparison, report, result, score, verdict
 
 
@@ -26,11 +27,11 @@ def test_the_sum_counts_comparisons_and_claims():
     assert found.in_sum == (
         "1 model against 3 baselines on 1 task: of 3 comparisons of the first headline score, the model is surely "
         "ahead in 1, surely behind in 1, and 0 are not decided; 1 cannot be compared.",
-        "Of 5 claims, 1 passed, 1 failed (and 3 of another outcome).",
-        "2 expected failures: losses that were known before the run.",
-        "1 claim could not be decided; each is named below.",
+        HOW,
+        "Of 5 claims, 1 passed, 1 failed, 2 failed as expected (losses known before the run) and 1 could not be "
+        "decided (each is named below).",
     )
-    assert found.errors == ("test_is_better_than_hvg [mine on cells]: high has no value",)
+    assert found.errors == ("is better than hvg [mine on cells]: high has no value",)
 
 
 def test_each_task_names_the_baselines_with_difference_and_interval():
@@ -40,6 +41,13 @@ def test_each_task_names_the_baselines_with_difference_and_interval():
     ((standing, said, why),) = model.lines[0].parts
     assert (standing, why) == ("ahead", "")
     assert said.startswith("surely ahead of low (+0.200 [+0.19")
+
+
+def test_a_win_below_chance_is_a_doubtful_one():
+    found = top_verdict(report(result("mine", "model", 0.08), result("low", "baseline", score(0.04))))
+    assert "surely ahead in 1 (in 1 of them with a doubt: chance or collapse, named below)" in found.in_sum[0]
+    ((_, said, _),) = found.models[0].lines[0].parts
+    assert said.endswith("), but itself not surely better than chance")
 
 
 def test_an_undefined_comparison_says_why():

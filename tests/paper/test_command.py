@@ -63,7 +63,7 @@ def test_bad_reports_make_a_document(tmp_path, suffix, given):
     ("arguments", "said"),
     [
         (["{small}", "-o", "p.docx"], "no format that ends so"),
-        (["{small}", "-o", "{small}", "--format", "md"], "that is the report to read"),
+        (["{small}", "-o", "{small}", "--format", "md"], "it is one of the reports that are read"),
         (["nothing.json", "-o", "p.md"], "No such file"),
         (["{small}", "-o", "{small}/p.md"], "name a file in a folder that can be written to"),
         (["{small}", "-o", "{folder}", "--format", "html"], "name a file in a folder that can be written to"),
