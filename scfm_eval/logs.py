@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -16,6 +18,7 @@ from scfm_eval.results import Result
 
 _STRANGE = re.compile(r"[^A-Za-z0-9_.\- ]")
 _LONGEST_NAME, _LONGEST_TEXT = 250, 500
+_FOLDERS = "MLFLOW_ALLOW_FILE_STORE"
 _BATCH = {"metrics": 1000, "params": 100, "tags": 100}
 
 
@@ -61,7 +64,8 @@ def to_mlflow(path: Path, *, experiment: str, uri: str | None = None) -> list[st
     experiment
         Name of the experiment; made if it is not there.
     uri
-        Tracking server or store; default that of MLflow's own environment variables.
+        Tracking server or store; see :func:`mlflow_address`. A folder is taken too, also where MLflow wants
+        ``MLFLOW_ALLOW_FILE_STORE`` set for that: here it is, while the runs are written.
 
     Returns
     -------
@@ -72,19 +76,25 @@ def to_mlflow(path: Path, *, experiment: str, uri: str | None = None) -> list[st
     InvalidInputError
         If MLflow is not installed, or refuses the address or what it is told.
     """
-    mlflow = _imported("mlflow", extra="mlflow")
+    mlflow, address = _imported("mlflow", extra="mlflow"), mlflow_address(uri)
     runs = model_runs(read_report(path))
     try:
-        client = mlflow.MlflowClient(tracking_uri=uri)
-        known = client.get_experiment_by_name(experiment)
-        place = known.experiment_id if known else client.create_experiment(experiment)
-        return [_log(mlflow, client, run, path, place=place) for run in runs]
+        with _folders_allowed():
+            client = mlflow.MlflowClient(tracking_uri=address)
+            known = client.get_experiment_by_name(experiment)
+            place = known.experiment_id if known else client.create_experiment(experiment)
+            return [_log(mlflow, client, run, path, place=place) for run in runs]
     except mlflow.exceptions.MlflowException as error:
         raise InvalidInputError(
-            asked=f"to log {path} to MLflow at {uri or 'its default address'}",
+            asked=f"to log {path} to MLflow at {address}",
             found=str(error),
             remedy="give an address that takes it: --uri",
         ) from error
+
+
+def mlflow_address(uri: str | None = None) -> str:
+    """Return where MLflow is told: the address if given, else ``$MLFLOW_TRACKING_URI``, else the folder ``mlruns``."""
+    return uri or os.environ.get("MLFLOW_TRACKING_URI") or "mlruns"
 
 
 def to_wandb(path: Path, *, project: str, uri: str | None = None) -> list[str]:
@@ -117,6 +127,19 @@ def to_wandb(path: Path, *, project: str, uri: str | None = None) -> list[str]:
             found=str(error),
             remedy="run `wandb login`, or set WANDB_MODE=offline",
         ) from error
+
+
+@contextmanager
+def _folders_allowed() -> Iterator[None]:
+    """Let MLflow write to a folder, unless the environment says otherwise; its other stores need more packages."""
+    if _FOLDERS in os.environ:
+        yield
+        return
+    os.environ[_FOLDERS] = "true"
+    try:
+        yield
+    finally:
+        del os.environ[_FOLDERS]
 
 
 def _imported(name: str, *, extra: str) -> Any:

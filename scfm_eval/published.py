@@ -221,7 +221,7 @@ def find_publication(name: str) -> Publication:
     for publication in known:
         if name in names([publication]):
             return publication.only(name)
-    near = difflib.get_close_matches(name, names(known), n=1, cutoff=0.4)
+    near = difflib.get_close_matches(name, names(known), n=1, cutoff=0.8)
     raise InvalidInputError(
         asked=f"the published numbers {name!r}",
         found=f"there are {', '.join(names(known)) or 'none'}",

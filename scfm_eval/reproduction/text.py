@@ -12,6 +12,7 @@ from rich.table import Table as TextTable
 from scfm_eval.published import Place, Protocol, Publication, Source, Table
 from scfm_eval.reproduction.lines import Line
 from scfm_eval.results import Result
+from scfm_eval.wording import counted
 
 _HEADS = ("dataset", "annotation", "model", "metric", "published", "ours", "difference", "measured here")
 _NUMERIC = ("published", "ours", "difference")
@@ -120,11 +121,7 @@ def _missing(lines: Iterable[Line]) -> list[str]:
     for line in lines:
         if line.ours is None:
             about.setdefault(line.why, []).append(f"{line.model_here or line.model} on {line.dataset}")
-    return [f"{why} ({_n_numbers(whom)}: {', '.join(dict.fromkeys(whom))})" for why, whom in about.items()]
-
-
-def _n_numbers(of: Sequence[str]) -> str:
-    return f"{len(of)} number{'s' if len(of) > 1 else ''}"
+    return [f"{why} ({counted(len(whom), 'number')}: {', '.join(dict.fromkeys(whom))})" for why, whom in about.items()]
 
 
 def _stated(protocol: Protocol) -> list[str]:
