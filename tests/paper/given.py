@@ -116,7 +116,13 @@ def full() -> Report:
     values = {"mine": 0.8, "yours": 0.6, "pca": 0.7, "hvg": 0.795, "random": 0.95}
     annotation = [result(name, values[name], role=role, details=CLASSES) for name, role in names]
     rough = [
-        result(name, task="landscape", role=role, scores={"rogi": score(1 - values[name], up=False, chance=0.9)}, notes=["a note"])
+        result(
+            name,
+            task="landscape",
+            role=role,
+            scores={"rogi": score(1 - values[name], up=False, chance=0.9)},
+            notes=["a note"],
+        )
         for name, role in names
     ]
     outcomes = ("passed", "failed", "error", "skipped", "expected failure", "unexpected pass")
