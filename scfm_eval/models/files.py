@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import errno
-import os
 import shutil
 import textwrap
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 
+from scfm_eval.atomic import replacing
 from scfm_eval.errors import InvalidInputError
 
 _SAID = 200  # characters of what a library says
@@ -76,16 +76,11 @@ def written_whole(path: Path) -> Iterator[Path]:
     InvalidInputError
         The file could not be written, for want of disk space say; what was at ``path`` is still there as it was.
     """
-    unfinished = path.with_name(f"{path.name}.unfinished")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield unfinished
-        os.replace(unfinished, path)
+        with replacing(path) as unfinished:
+            yield unfinished
     except (OSError, RuntimeError, SafetensorError) as error:  # torch says RuntimeError when the disk is full
         raise _unwritten(path, error) from error
-    finally:
-        with suppress(OSError):  # the folder itself may be none
-            unfinished.unlink(missing_ok=True)
 
 
 def _unwritten(path: Path, error: Exception) -> InvalidInputError:

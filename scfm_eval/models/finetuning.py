@@ -17,9 +17,8 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from scfm_eval.errors import InvalidInputError
-from scfm_eval.models.batching import pool_in_batches
 from scfm_eval.models.protocols import FineTuning, completed
-from scfm_eval.models.training import Classifier, Examples, Training, drawn
+from scfm_eval.models.training import Classifier, Examples, Training, drawn, rows_of
 from scfm_eval.models.unfreezing import Encoder, unfreeze
 
 _PROBE_C = 0.1
@@ -199,9 +198,7 @@ def _probe(
 
 def _pooled(encoder: Encoder, sentences: Sequence[Any], *, running: dict[str, Any]) -> NDArray[np.float32]:
     encoder.network.eval()
-    return pool_in_batches(
-        lambda batch: [encoder.pooled([sentences[i] for i in batch])], _lengths(encoder, sentences), **running
-    )[0]
+    return rows_of(encoder.pooled, sentences, _lengths(encoder, sentences), **running)
 
 
 def _embedded(encoder: Encoder, cells: Examples, *, running: dict[str, Any]) -> Examples:

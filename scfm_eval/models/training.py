@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -93,7 +93,7 @@ class Classifier(nn.Module):
         Running averages would lag behind an encoder that learns fast (Wu and Johnson 2021, arXiv:2105.07576).
         """
         self.eval()
-        rows = pool_in_batches(lambda batch: [self.pooled([sentences[i] for i in batch])], lengths, **running)[0]
+        rows = rows_of(self.pooled, sentences, lengths, **running)
         self.mean.copy_(torch.from_numpy(rows.mean(axis=0)))
         self.variance.copy_(torch.from_numpy(rows.var(axis=0)))
 
@@ -107,7 +107,17 @@ class Classifier(nn.Module):
     def logits(self, sentences: Sequence[Any], lengths: NDArray[np.int64], **running: Any) -> NDArray[np.float32]:
         """Return logits ``(n_cells, n_classes)`` without gradients and without dropout, in the order of the cells."""
         self.eval()
-        return pool_in_batches(lambda batch: [self([sentences[i] for i in batch])], lengths, **running)[0]
+        return rows_of(self, sentences, lengths, **running)
+
+
+def rows_of(
+    network: Callable[[Sequence[Any]], Tensor], sentences: Sequence[Any], lengths: NDArray[np.int64], **running: Any
+) -> NDArray[np.float32]:
+    """Return what a network says of each sentence ``(n_cells, d)``, without gradients, in the order of the cells.
+
+    ``running`` is how batches are run; see :func:`~scfm_eval.models.batching.pool_in_batches`.
+    """
+    return pool_in_batches(lambda batch: [network([sentences[i] for i in batch])], lengths, **running)[0]
 
 
 def shuffled_batches(

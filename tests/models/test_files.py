@@ -31,7 +31,7 @@ def written_until(path, error):
 def failed(path, error):
     with pytest.raises(InvalidInputError) as refused:
         written_until(path, error)
-    assert not list(path.parent.glob("*.unfinished"))
+    assert not list(path.parent.glob(".*"))
     return refused.value
 
 

@@ -80,7 +80,7 @@ def test_the_model_loads_in_its_adapter_whole(model, cells):
     assert rows.shape == (cells.n_obs, 16)
     assert np.isfinite(rows).all()
     assert not (out / "model.safetensors").stat().st_mode & ~0o666 & stat.S_IRWXU
-    assert not list(out.glob("*.unfinished"))
+    assert not list(out.glob(".*"))
 
 
 def test_the_card_says_what_was_done(model, file):
@@ -261,7 +261,7 @@ def test_a_disk_that_fills_up_is_told_and_the_command_goes_on_afterwards(file, t
             refused(arguments("scgpt", file, out), capsys, "bytes are free")
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, kept)
-        assert not list(out.glob("*.unfinished"))
+        assert not list(out.glob(".*"))
         assert not (out / "model.safetensors").exists()
     assert command.main(arguments("scgpt", file, out)) == 0
     assert (out / "model.safetensors").read_bytes() == weights.read_bytes()
