@@ -21,8 +21,8 @@ from scfm_eval.datasets.view import fingerprint, measured_names
 from scfm_eval.device import Resident, accepted, fitting, peak_memory
 from scfm_eval.environment import versions
 from scfm_eval.errors import InvalidInputError, UnknownGeneError
+from scfm_eval.models.card import Card
 from scfm_eval.models.protocols import (
-    Card,
     Effect,
     FineTuning,
     LabelTrainable,

@@ -11,7 +11,8 @@ from anndata import AnnData
 
 from scfm_eval.datasets.dataset import Dataset
 from scfm_eval.datasets.view import Readable, fingerprint, require_readable, view
-from scfm_eval.models.protocols import Card, Pretrained, missing_methods
+from scfm_eval.models.card import Card
+from scfm_eval.models.protocols import Pretrained, missing_methods
 from scfm_eval.results import DatasetRecord
 
 

@@ -22,6 +22,10 @@ class InvalidInputError(ValueError):
         return (_rebuild, (type(self), self.asked, self.found, self.remedy))
 
 
+class FailedModelError(InvalidInputError):
+    """A model that crashed, ran out of time, or gave no answer: a result with a reason, not the end of a run."""
+
+
 class UnknownGeneError(InvalidInputError):
     """A gene that a model does not know: an answer that it cannot have, not a fault."""
 

@@ -15,7 +15,8 @@ from scfm_eval.datasets.view import Readable
 from scfm_eval.device import Resident, peak_memory
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.layout import with_layout
-from scfm_eval.models.protocols import Card, PerturbationPredictor, card, learns_here
+from scfm_eval.models.card import Card, card
+from scfm_eval.models.protocols import PerturbationPredictor, learns_here
 from scfm_eval.owed import checked
 from scfm_eval.provenance import adapter_sha256, weights_folder
 from scfm_eval.results import ModelRecord, ReadableRecord, Result
@@ -153,7 +154,10 @@ def _model_record(answers: StoredAnswers, facts: dict[str, Any], *, seed: int) -
         role=about.role,
         revision=about.revision,
         licence=about.licence,
+        weights_licence=about.weights_licence,
         citation=about.citation,
+        definition=about.definition,
+        exceptions=dict(about.exceptions),
         trained_here=about.trained_here or about.transductive or learns,
         weights_sha256=facts.get("weights_sha256"),
         n_parameters=facts.get("n_parameters"),

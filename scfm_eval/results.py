@@ -84,7 +84,12 @@ class ModelRecord(_Strict):
     role: str
     revision: str = ""
     licence: str = ""
+    weights_licence: str = Field(default="", description="licence of the weights where it is not that of the code")
     citation: str = ""
+    definition: str = Field(default="", description="where the default is not what the published code computes")
+    exceptions: dict[str, str] = Field(
+        default_factory=dict, description="checks of the adapter contract that it does not pass, with the reason"
+    )
     trained_here: bool = Field(description="whether the method learned from this dataset")
     weights_sha256: str | None = None
     n_parameters: int | None = Field(default=None, description="number of parameters of the network")

@@ -22,7 +22,7 @@ from scfm_eval.options import DEFAULT_DATASETS
 if TYPE_CHECKING:
     from scfm_eval.cells import Cells
     from scfm_eval.datasets.dataset import Dataset
-    from scfm_eval.models.protocols import Card
+    from scfm_eval.models.card import Card
     from scfm_eval.tasks.task import Task
 
 
@@ -80,7 +80,7 @@ class Run:
     def asked(self) -> dict[str, type]:
         """The models that were asked for by name, through ``--model`` or ``-k``."""
         from scfm_eval.discovery import find_model
-        from scfm_eval.models.protocols import card
+        from scfm_eval.models.card import card
 
         classes = [find_model(spec) for spec in self.config.getoption("--model")]
         _refuse_twins([card(model).name for model in classes], kind="model")
@@ -126,7 +126,7 @@ class Run:
     def card(self, name: str) -> Card:
         """Return the card of a model of this run, or of an installed one."""
         from scfm_eval.discovery import find_model
-        from scfm_eval.models.protocols import card
+        from scfm_eval.models.card import card
 
         model = self.models.get(name) or find_model(name)
         return card(model, name=name)
@@ -197,7 +197,8 @@ def _refuse_twins(names: list[str], *, kind: str) -> None:
 
 
 def _comes_along(name: str, model: type, weights: Path | None) -> bool:
-    from scfm_eval.models.protocols import Pretrained, card, missing_methods
+    from scfm_eval.models.card import card
+    from scfm_eval.models.protocols import Pretrained, missing_methods
 
     about = card(model, name=name)
     if about.role != "model":

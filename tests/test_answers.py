@@ -11,8 +11,9 @@ from scfm_eval.cells import Cells, model_view
 from scfm_eval.datasets.dataset import Dataset
 from scfm_eval.device import Resident
 from scfm_eval.errors import InvalidInputError
+from scfm_eval.models.card import card
 from scfm_eval.models.geneformer import UntrainedGeneformer
-from scfm_eval.models.protocols import FineTuner, FineTuning, LayerEmbedder, Reconstruction, card
+from scfm_eval.models.protocols import FineTuner, FineTuning, LayerEmbedder, Reconstruction
 from scfm_eval.provenance import adapter_sha256
 from scfm_eval.store import Store
 from tests.toys import toy_cells

@@ -9,7 +9,7 @@ from scfm_eval.__main__ import main
 from scfm_eval.discovery import dataset_names, find_dataset, find_model, model_names
 from scfm_eval.environment import environment, machine
 from scfm_eval.errors import InvalidInputError
-from scfm_eval.models.protocols import card
+from scfm_eval.models.card import card
 from scfm_eval.report import schema
 
 

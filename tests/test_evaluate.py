@@ -14,7 +14,7 @@ from scfm_eval.datasets.dataset import Dataset
 from scfm_eval.device import Resident
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.evaluate import clock, evaluate
-from scfm_eval.models.protocols import card
+from scfm_eval.models.card import card
 from scfm_eval.owed import checked
 from scfm_eval.provenance import adapter_sha256, weights_hash
 from scfm_eval.store import Store

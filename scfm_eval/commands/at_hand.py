@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from scfm_eval.discovery import dataset_names, find_dataset, find_model, model_names
-from scfm_eval.models.protocols import card
+from scfm_eval.models.card import card
 
 
 def add_to(commands: Any) -> None:

@@ -176,7 +176,7 @@ def _check_keys(publication: Publication, given: Mapping[str, Dataset]) -> None:
 def _models(asked: argparse.Namespace, weights: Mapping[str, Path]) -> tuple[dict[str, type], dict[str, str]]:
     """Return the models that are asked for, else those at hand; and for installed ones left out, why."""
     from scfm_eval.discovery import find_model, model_names
-    from scfm_eval.models.protocols import card
+    from scfm_eval.models.card import card
     from scfm_eval.provenance import weights_folder
 
     if asked.model:
@@ -192,7 +192,8 @@ def _models(asked: argparse.Namespace, weights: Mapping[str, Path]) -> tuple[dic
 
 def _why_not_here(name: str, model: type, weights: Mapping[str, Path]) -> str:
     """Return why an installed model is not measured unless it is asked for; empty when it is."""
-    from scfm_eval.models.protocols import Pretrained, card, missing_methods
+    from scfm_eval.models.card import card
+    from scfm_eval.models.protocols import Pretrained, missing_methods
 
     about = card(model, name=name)
     if about.role == "control" or not about.in_default_run:

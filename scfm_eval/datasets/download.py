@@ -38,13 +38,15 @@ def cache_folder() -> Path:
     return Path(os.environ.get("SCFM_EVAL_CACHE") or platformdirs.user_cache_dir("scfm_eval"))
 
 
-def fetch(remote: RemoteFile, *, offline: bool = False) -> Path:
+def fetch(remote: RemoteFile, *, folder: Path | None = None, offline: bool = False) -> Path:
     """Return the path of ``remote`` in the cache, downloaded if it is not there, its hash verified.
 
     Parameters
     ----------
     remote
         What to fetch.
+    folder
+        Where it is kept; default the datasets of the cache.
     offline
         Never touch the network.
 
@@ -55,7 +57,7 @@ def fetch(remote: RemoteFile, *, offline: bool = False) -> Path:
     """
     from filelock import FileLock
 
-    path = cache_folder() / "datasets" / remote.name
+    path = (folder or cache_folder() / "datasets") / remote.name
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):
         if not path.exists():

@@ -1,11 +1,10 @@
-"""Where weights lie and how they are read: nothing that a file holds is executed, and nothing is skipped in silence."""
+"""How weights are read: nothing that a file holds is executed, and nothing is skipped in silence."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import json
-import os
 import pickle
 import re
 import textwrap
@@ -16,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scfm_eval.datasets.download import cache_folder
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.models.files import refusing
 
@@ -26,159 +24,6 @@ if TYPE_CHECKING:
 _SHOWN = 5
 _SAID = 200  # characters
 _FETCH_AGAIN = "fetch the file again from the pinned release"
-_PACKAGED = Path(__file__).parent.parent / "weights"
-
-
-def locate(
-    name: str,
-    *,
-    weights: str | Path | None = None,
-    repo: str | None = None,
-    revision: str | None = None,
-    files: Sequence[str] = (),
-    packaged: str | None = None,
-    offline: bool = False,
-) -> Path:
-    """Return the folder that holds a model's weights.
-
-    Looked for in this order: the folder that was given, ``$SCFM_EVAL_WEIGHTS/<name>``, the package itself, the
-    Hugging Face cache, and the Hugging Face repository.
-
-    Parameters
-    ----------
-    name
-        Name of the model.
-    weights
-        Folder that was given; nothing else is tried when there is one.
-    repo, revision
-        Hugging Face repository and its full commit hash; ``None`` where the model has no such home.
-    files
-        Paths inside the repository that are needed.
-    packaged
-        Name of the folder of weights that comes with this package; ``None`` where none does.
-    offline
-        Never download; the cache is still read.
-
-    Raises
-    ------
-    InvalidInputError
-        The weights are nowhere; the message names every place.
-    """
-    if weights is not None:
-        return _given(name, Path(weights).expanduser())
-    here = _here(name, repo=repo, revision=revision, files=files, packaged=packaged)
-    if here is not None:
-        return here
-    if packaged is not None:
-        raise _nowhere(name, f"weights/{packaged} is not in the installed package", "install the package again")
-    reason = "downloads are off" if offline else "it has no pinned repository"
-    if repo is not None and not offline:
-        try:
-            return _hub(repo, revision=revision, files=files, offline=False)
-        except OSError as error:
-            reason = f"the download failed: {error}"
-    missing = f"{_home(repo, revision)} is not in the Hugging Face cache ({reason})"
-    raise _nowhere(name, missing, "allow the download")
-
-
-def present(
-    name: str,
-    *,
-    weights: str | Path | None = None,
-    repo: str | None = None,
-    revision: str | None = None,
-    files: Sequence[str] = (),
-    packaged: str | None = None,
-) -> bool:
-    """Return whether :func:`locate` finds the weights on this machine; the network is not touched."""
-    if weights is not None:
-        return Path(weights).expanduser().is_dir()
-    return _here(name, repo=repo, revision=revision, files=files, packaged=packaged) is not None
-
-
-def _nowhere(name: str, missing: str, otherwise: str) -> InvalidInputError:
-    mirror = f"a folder without {_mirror(name)}" if _mirror(name) else "not set"
-    return InvalidInputError(
-        asked=f"the weights of {name}",
-        found=f"no folder was given, $SCFM_EVAL_WEIGHTS is {mirror}, and {missing}",
-        remedy=f"give a folder (--weights {name}=FOLDER), put one at $SCFM_EVAL_WEIGHTS/{name}, or {otherwise}",
-    )
-
-
-def _given(name: str, folder: Path) -> Path:
-    if folder.is_dir():
-        return folder
-    raise InvalidInputError(
-        asked=f"the weights of {name} in {folder}",
-        found="a file" if folder.exists() else "no such folder",
-        remedy="give the folder that holds the checkpoint and its dictionaries",
-    )
-
-
-def _mirror(name: str) -> Path | None:
-    root = os.environ.get("SCFM_EVAL_WEIGHTS")
-    return Path(root).expanduser() / name if root else None
-
-
-def _home(repo: str | None, revision: str | None) -> str:
-    return "a repository" if repo is None else f"{repo} at {revision}"
-
-
-def _here(
-    name: str, *, repo: str | None, revision: str | None, files: Sequence[str], packaged: str | None
-) -> Path | None:
-    mirror = _mirror(name)
-    if mirror is not None and mirror.is_dir():
-        return mirror
-    if packaged is not None:
-        inside = _PACKAGED / packaged
-        return inside if inside.is_dir() else None
-    if repo is None:
-        return None
-    try:
-        folder = _hub(repo, revision=revision, files=files, offline=True)
-    except OSError:
-        return None
-    return folder if all((folder / file).exists() for file in files) else None
-
-
-def _hub(repo: str, *, revision: str | None, files: Sequence[str], offline: bool) -> Path:
-    from huggingface_hub import snapshot_download
-
-    return Path(snapshot_download(repo, revision=revision, allow_patterns=list(files), local_files_only=offline))
-
-
-def fetch_file(name: str, file: str, *, url: str, sha256: str, offline: bool = False) -> Path:
-    """Return a file of a model that lies outside its repository, downloaded once and checked.
-
-    Parameters
-    ----------
-    name
-        Name of the model.
-    file
-        Name of the file.
-    url, sha256
-        Where it is published and the SHA-256 of its bytes.
-    offline
-        Never download; an earlier download is still used.
-
-    Raises
-    ------
-    InvalidInputError
-        The file is neither here nor can it be had, or its bytes are others.
-    """
-    import pooch
-
-    folder = cache_folder() / "weights" / name
-    remedy = f"put {file} beside the checkpoint and give that folder (--weights {name}=FOLDER)"
-    if offline and not (folder / file).exists():
-        raise InvalidInputError(
-            asked=f"{file} of {name}", found=f"it is not in {folder} and downloads are off", remedy=remedy
-        )
-    try:
-        return Path(pooch.retrieve(url, known_hash=f"sha256:{sha256}", fname=file, path=folder))
-    except (OSError, ValueError) as error:
-        raise InvalidInputError(asked=f"{file} of {name} from {url}", found=str(error), remedy=remedy) from error
 
 
 class _PlainUnpickler(pickle.Unpickler):
@@ -308,22 +153,39 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     InvalidInputError
         The file is absent, cut short, would execute code, or is not a flat dict of tensors.
     """
-    import torch
     from safetensors.torch import load_file
 
+    if path.suffix != ".safetensors":
+        return only_tensors(read_checkpoint(path), path=path)
     with refusing(asked=f"the content of {path}", remedy=_FETCH_AGAIN):
-        loaded = (
-            load_file(path)
-            if path.suffix == ".safetensors"
-            else torch.load(path, weights_only=True, map_location="cpu")
-        )
-    strange = [] if isinstance(loaded, Mapping) else [type(loaded).__name__]
-    strange = strange or [str(name) for name, value in loaded.items() if not isinstance(value, torch.Tensor)]
+        return dict(load_file(path))
+
+
+def read_checkpoint(path: Path) -> Any:
+    """Return what ``torch.save`` wrote, on the CPU: tensors and plain data, nested or not; nothing is executed.
+
+    Raises
+    ------
+    InvalidInputError
+        The file is absent, cut short, or would execute code.
+    """
+    import torch
+
+    with refusing(asked=f"the content of {path}", remedy=_FETCH_AGAIN):
+        return torch.load(path, weights_only=True, map_location="cpu")
+
+
+def only_tensors(content: Any, *, path: Path) -> dict[str, Tensor]:
+    """Return a part of a checkpoint once it is a flat dictionary of tensors; raises ``InvalidInputError`` else."""
+    import torch
+
+    strange = [] if isinstance(content, Mapping) else [type(content).__name__]
+    strange = strange or [str(name) for name, value in content.items() if not isinstance(value, torch.Tensor)]
     if strange:
         raise InvalidInputError(
             asked=f"named tensors in {path}", found=f"other content: {few(strange)}", remedy="give a plain state dict"
         )
-    return dict(loaded)
+    return dict(content)
 
 
 def renamed(tensors: Mapping[str, Tensor], patterns: Sequence[tuple[str, str]]) -> dict[str, Tensor]:

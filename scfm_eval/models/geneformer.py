@@ -8,13 +8,13 @@ holds is told by its token dictionary.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 from anndata import AnnData
 from numpy.typing import NDArray
-from scipy import sparse
 from torch import Tensor
 
 from scfm_eval.errors import InvalidInputError
@@ -28,6 +28,7 @@ from scfm_eval.models.batching import (
     usual_batch_size,
     values_in_batches,
 )
+from scfm_eval.models.counts import csr_counts
 from scfm_eval.models.finetuning import FineTunes
 from scfm_eval.models.geneformer_network import (
     Batch,
@@ -48,10 +49,11 @@ from scfm_eval.models.geneformer_tokens import (
 )
 from scfm_eval.models.protocols import Effect, Reconstruction
 from scfm_eval.models.unfreezing import Encoder
+from scfm_eval.models.weights import Home, PublishedWeights
 from scfm_eval.timing import phase
 
 
-class Geneformer(FineTunes):
+class Geneformer(PublishedWeights, FineTunes):
     """Geneformer V2-104M, frozen; genes are ``var["ensembl_id"]`` where that column exists, else ``var_names``.
 
     Parameters
@@ -108,16 +110,6 @@ class Geneformer(FineTunes):
             self._bert = loaded.bert.to(device)
             self.loaded_share: float | None = loaded.share
             self.weights_sha256: str | None = checkpoint.weights_sha256([*loaded.files, *self.genes.files])
-
-    @classmethod
-    def locate(cls, weights: str | Path | None = None, *, offline: bool = False) -> Path:
-        """Return the weights folder, downloaded if need be; raises ``InvalidInputError`` where there is none."""
-        return checkpoint.locate(weights=weights, offline=offline, **cls._source())
-
-    @classmethod
-    def available(cls, weights: str | Path | None = None) -> bool:
-        """Return whether the weights are already on this machine; the network is not touched."""
-        return checkpoint.present(weights=weights, **cls._source())
 
     @classmethod
     def sources(cls, weights: Path) -> list[Path]:
@@ -206,7 +198,7 @@ class Geneformer(FineTunes):
     def _ranked(self, cells: AnnData) -> list[NDArray[np.int64]]:
         ids = cells.var.get("ensembl_id", cells.var_names)
         token, median = self.genes.columns([str(gene) for gene in ids])
-        return rank_genes(sparse.csr_matrix(cells.X), token=token, median=median)
+        return rank_genes(csr_counts(cells), token=token, median=median)
 
     def _gene_tokens(self, genes: Sequence[str]) -> NDArray[np.int64]:
         return self.genes.columns(genes)[0]
@@ -249,10 +241,10 @@ class Geneformer(FineTunes):
             )
 
     @classmethod
-    def _source(cls) -> dict[str, Any]:
+    def _home(cls) -> Home:
         model = [f"{cls.variant}/{file}" for file in ("config.json", "model.safetensors")]
         genes = [f"{cls.dictionaries}/{stem}_{cls.corpus}.pkl" for stem in DICTIONARIES]
-        return {"name": cls.name, "repo": cls.repo, "revision": cls.revision, "files": [*model, *genes]}
+        return replace(super()._home(), files=(*model, *genes))
 
     @classmethod
     def _places(cls, folder: Path) -> tuple[Path, list[Path]]:
@@ -301,10 +293,6 @@ class GeneformerMini(Geneformer):
     pretrained_on: ClassVar[tuple[str, ...]] = ("pbmc3k", "hao_pbmc", "pancreas", "heart", "scib_pancreas", "hpancreas")
     fine_tuning: ClassVar[dict[str, Any]] = {"learning_rate": 1e-3, "epochs": 5}
     untrained: ClassVar[str] = "geneformer-untrained"
-
-    @classmethod
-    def _source(cls) -> dict[str, Any]:
-        return {"name": cls.packaged, "packaged": cls.packaged}
 
 
 class UntrainedGeneformer(GeneformerMini):

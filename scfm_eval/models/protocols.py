@@ -1,4 +1,4 @@
-"""What a model can do, as method-only protocols, and the card that its class carries.
+"""What a model can do, as method-only protocols.
 
 An adapter is one class in one file with the methods of the capabilities that it has. It is handed a *view*: an
 ``AnnData`` with raw integer counts in ``X`` (CSR, float32), ``var_names`` in the model's own gene namespace and, where
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from anndata import AnnData
@@ -75,6 +75,26 @@ class Reconstructor(Protocol):
 
     def reconstruct_layers(self, cells: AnnData) -> Reconstruction:
         """Return what the expression head gives on each layer, for every gene of ``cells`` that the model reads."""
+        ...
+
+
+class GenePairScorer(Protocol):
+    """Says how much one gene tells of another, by attention or by gradients."""
+
+    def score_gene_pairs(self, cells: AnnData, *, genes: Sequence[str]) -> NDArray[np.float32]:
+        """Return ``(n_genes, n_genes)``: how much the row's gene decides the column's, mean over ``cells``.
+
+        Larger is more; NaN on the diagonal and for a pair that the model reads in none of the cells. Genes are in the
+        class's namespace.
+        """
+        ...
+
+
+class Annotator(Protocol):
+    """Names the type of a cell without learning from the dataset: its labels come with its weights."""
+
+    def annotate(self, cells: AnnData) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
+        """Return the model's own labels ``(C,)`` and the probability of each for each cell ``(n_cells, C)``."""
         ...
 
 
@@ -260,95 +280,6 @@ class Pretrained(Protocol):
     def vocabulary(cls, weights: Path) -> Collection[str]:
         """Return the gene ids, in the class's ``gene_ids`` namespace, that the weights folder names."""
         ...
-
-
-@dataclass(frozen=True)
-class Card:
-    """What a model's class says about itself; every entry is a class attribute of the same name.
-
-    Parameters
-    ----------
-    name
-        Name in reports, claims and ``-k``.
-    role
-        ``"model"``, ``"baseline"`` or ``"control"``.
-    revision
-        Pinned revision of the weights, or the version of the method.
-    licence
-        Licence of the code and of the weights.
-    citation
-        DOI.
-    gene_ids
-        Namespace of the genes that it reads; ``None`` takes the dataset's own.
-    needs
-        Dataset keys without which it means nothing, e.g. ``("batch",)``.
-    sees
-        Keys that are put into the view beside the batch; only a control may see ``"label"``.
-    trained_here
-        Whether the method learns from the dataset itself.
-    pretrained_on
-        Names of datasets that its pretraining saw.
-    transductive
-        Whether it embeds all cells of a call together and cannot place others.
-    in_default_run
-        Whether it runs when no model is named.
-    untrained
-        Name of the control that is this very architecture with random weights; empty where there is none.
-    """
-
-    name: str
-    role: Role = "model"
-    revision: str = ""
-    licence: str = "not stated"
-    citation: str = ""
-    gene_ids: GeneIds | None = None
-    needs: tuple[str, ...] = ()
-    sees: tuple[str, ...] = ()
-    trained_here: bool = False
-    pretrained_on: tuple[str, ...] = ()
-    transductive: bool = False
-    in_default_run: bool = True
-    untrained: str = ""
-
-
-def card(model: type, *, name: str | None = None) -> Card:
-    """Return the card of a model class; what the class does not state has the defaults of :class:`Card`.
-
-    Raises
-    ------
-    InvalidInputError
-        If an attribute is of another kind, or a class that is no control asks to see the labels.
-    """
-    stated: dict[str, Any] = {key: getattr(model, key) for key in Card.__dataclass_fields__ if hasattr(model, key)}
-    stated["name"] = name or stated.get("name") or model.__name__.lower()
-    made = Card(**stated)
-    wrong = _wrong(made)
-    if wrong:
-        raise InvalidInputError(
-            asked=f"the model class {model.__module__}.{model.__qualname__}",
-            found=wrong,
-            remedy="mend that class attribute",
-        )
-    return made
-
-
-def _wrong(made: Card) -> str:
-    """Return what is wrong with a card; empty when nothing is."""
-    texts = {key: getattr(made, key) for key in ("name", "revision", "licence", "citation", "untrained")}
-    lists = {key: getattr(made, key) for key in ("needs", "sees", "pretrained_on")}
-    for key, value in texts.items():
-        if not isinstance(value, str):
-            return f"{key} = {value!r}, which is no text"
-    for key, value in lists.items():
-        if not isinstance(value, tuple):
-            return f"{key} = {value!r}, which is no tuple"
-    if made.role not in get_args(Role):
-        return f"role = {made.role!r}, which is none of {', '.join(get_args(Role))}"
-    if made.gene_ids not in (None, *get_args(GeneIds)):
-        return f"gene_ids = {made.gene_ids!r}, which is none of {', '.join(get_args(GeneIds))}"
-    if "label" in made.sees and made.role != "control":
-        return "it asks to see the labels, which only a control may"
-    return ""
 
 
 def learns_here(model: type) -> bool:

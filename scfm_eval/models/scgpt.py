@@ -13,9 +13,9 @@ from typing import Any, ClassVar
 import numpy as np
 from anndata import AnnData
 from numpy.typing import NDArray
-from scipy import sparse
 from torch import Tensor, nn
 
+from scfm_eval.datasets.download import RemoteFile, fetch
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.models import checkpoint
 from scfm_eval.models.batching import (
@@ -27,6 +27,7 @@ from scfm_eval.models.batching import (
     usual_batch_size,
     values_in_batches,
 )
+from scfm_eval.models.counts import csr_counts
 from scfm_eval.models.finetuning import FineTunes
 from scfm_eval.models.protocols import Effect, Reconstruction
 from scfm_eval.models.scgpt_network import (
@@ -38,12 +39,13 @@ from scfm_eval.models.scgpt_network import (
 )
 from scfm_eval.models.scgpt_tokens import Binning, Sentence, perturbed, read_vocabulary, sentences
 from scfm_eval.models.unfreezing import Encoder
+from scfm_eval.models.weights import PublishedWeights, weights_cache
 from scfm_eval.timing import phase
 
 _PUBLISHED_LENGTH = 1200
 
 
-class ScGPT(FineTunes):
+class ScGPT(PublishedWeights, FineTunes):
     """scGPT whole-human, frozen.
 
     Other checkpoints of the same architecture (brain, blood, heart, lung, kidney, pan-cancer, continual) are not
@@ -115,7 +117,7 @@ class ScGPT(FineTunes):
     @classmethod
     def locate(cls, weights: str | Path | None = None, *, offline: bool = False) -> Path:
         """Return the weights folder, downloaded if need be; raises ``InvalidInputError`` where there is none."""
-        folder = checkpoint.locate(weights=weights, offline=offline, **cls._source())
+        folder = super().locate(weights, offline=offline)
         cls._vocabulary_file(folder, offline=offline)
         return folder
 
@@ -145,7 +147,7 @@ class ScGPT(FineTunes):
         """
         genes = cells.var.get("feature_name", cells.var_names)
         return sentences(
-            sparse.csr_matrix(cells.X),
+            csr_counts(cells),
             token=self._gene_tokens([str(gene) for gene in genes]),
             names=list(cells.obs_names),
             cls=self.tokens["<cls>"],
@@ -245,10 +247,6 @@ class ScGPT(FineTunes):
         self._network = redrawn(self._network, seed=seed)
 
     @classmethod
-    def _source(cls) -> dict[str, Any]:
-        return {"name": cls.name, "repo": cls.repo, "revision": cls.revision, "files": cls.files}
-
-    @classmethod
     def _usual_length(cls, _folder: Path) -> int:
         # upstream embeds with 1,200 tokens whatever the settings of the pretraining say
         return _PUBLISHED_LENGTH
@@ -259,9 +257,8 @@ class ScGPT(FineTunes):
         if beside.exists() or not cls.vocabulary_url:
             return beside
         # the pinned repository has no vocabulary; its publisher keeps that elsewhere
-        return checkpoint.fetch_file(
-            cls.name, "vocab.json", url=cls.vocabulary_url, sha256=cls.vocabulary_sha256, offline=offline
-        )
+        published = RemoteFile(cls.vocabulary_url, "vocab.json", cls.vocabulary_sha256)
+        return fetch(published, folder=weights_cache(cls.name), offline=offline)
 
 
 class ScGPTMini(ScGPT):
@@ -284,10 +281,6 @@ class ScGPTMini(ScGPT):
     @classmethod
     def _usual_length(cls, folder: Path) -> int:
         return stated_length(folder)
-
-    @classmethod
-    def _source(cls) -> dict[str, Any]:
-        return {"name": cls.packaged, "packaged": cls.packaged}
 
 
 class UntrainedScGPT(ScGPTMini):

@@ -12,7 +12,7 @@ from scfm_eval.device import Resident
 from scfm_eval.discovery import find_dataset
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.evaluate import evaluate, lacking_keys
-from scfm_eval.models.protocols import card
+from scfm_eval.models.card import card
 from scfm_eval.published import Publication
 from scfm_eval.results import Result
 from scfm_eval.store import Store

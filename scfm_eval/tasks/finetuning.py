@@ -19,7 +19,8 @@ from scfm_eval.errors import InvalidInputError
 from scfm_eval.metrics import classification, gains
 from scfm_eval.metrics.metric import Metric, Statistic, UndefinedMetricError
 from scfm_eval.metrics.significance import mcnemar, wilcoxon_over_seeds
-from scfm_eval.models.protocols import Embedder, FineTuner, FineTuning, card, missing_methods
+from scfm_eval.models.card import card
+from scfm_eval.models.protocols import Embedder, FineTuner, FineTuning, missing_methods
 from scfm_eval.results import ScoreRecord, measure
 from scfm_eval.tasks import probes
 from scfm_eval.tasks.labelled import TOO_FEW_DONORS, Labelled, has_seen_cells, weights_of_tested

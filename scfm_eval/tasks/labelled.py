@@ -11,7 +11,7 @@ from anndata import AnnData
 from numpy.typing import NDArray
 
 from scfm_eval.datasets.splits import Split, folds
-from scfm_eval.models.protocols import card
+from scfm_eval.models.card import card
 from scfm_eval.tasks.task import Answers, learns_labels, resampling_weights
 
 TOO_FEW_DONORS = "too few donors in a test part: intervals are over its cells and do not speak of other donors"

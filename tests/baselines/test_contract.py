@@ -17,7 +17,8 @@ from scfm_eval.baselines.pca import PCA
 from scfm_eval.baselines.scanorama import Scanorama
 from scfm_eval.baselines.scvi import SCANVI, SCVI
 from scfm_eval.datasets.expression import highly_variable
-from scfm_eval.models.protocols import Embedder, card, missing_methods
+from scfm_eval.models.card import card
+from scfm_eval.models.protocols import Embedder, missing_methods
 
 CLASSES = [HVG, PCA, Harmony, SCVI, SCANVI, Scanorama, Random, Oracle]
 INDUCTIVE = [model for model in CLASSES if model is not Scanorama]

@@ -10,7 +10,8 @@ from scipy import sparse
 
 from scfm_eval.baselines.perturbation import Additive, LinearMap, NoChange, RidgeOneHot, TrainingMean
 from scfm_eval.datasets.synthetic import simulate_perturbations
-from scfm_eval.models.protocols import PerturbationPredictor, card, missing_methods
+from scfm_eval.models.card import card
+from scfm_eval.models.protocols import PerturbationPredictor, missing_methods
 from tests.perturbation_golden import expected, golden
 
 BASELINES = [NoChange, TrainingMean, Additive, LinearMap, RidgeOneHot]

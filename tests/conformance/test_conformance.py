@@ -14,7 +14,8 @@ import pytest
 
 from scfm_eval.cells import model_view
 from scfm_eval.device import Resident
-from scfm_eval.models.protocols import Embedder, LabelTrainable, Trainable, card, missing_methods
+from scfm_eval.models.card import card
+from scfm_eval.models.protocols import Embedder, LabelTrainable, Trainable, missing_methods
 from scfm_eval.owed import checked
 from scfm_eval.provenance import weights_folder
 from scfm_eval.selection import RUN

@@ -17,8 +17,6 @@ from torch import nn
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.models import checkpoint
 
-HOME = {"repo": "someone/something", "revision": "0" * 40, "files": ("config.json",)}
-
 
 class Hostile:
     """Touches a file when it is unpickled."""
@@ -28,110 +26,6 @@ class Hostile:
 
     def __reduce__(self):
         return os.mkdir, (str(self.touched),)
-
-
-@pytest.fixture
-def hub(monkeypatch, tmp_path):
-    """Replace the download by a folder that is or is not cached; records the calls."""
-    import huggingface_hub
-
-    calls = []
-
-    def snapshot_download(repo, *, revision, allow_patterns, local_files_only):
-        calls.append((repo, revision, tuple(allow_patterns), local_files_only))
-        folder = tmp_path / "snapshot"
-        if not local_files_only:
-            folder.mkdir(exist_ok=True)
-            (folder / "config.json").write_text("{}")
-        if not folder.exists():
-            raise FileNotFoundError("not cached")
-        return str(folder)
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
-    monkeypatch.delenv("SCFM_EVAL_WEIGHTS", raising=False)
-    return calls
-
-
-def test_a_given_folder_comes_first(tmp_path, hub):
-    assert checkpoint.locate("m", weights=str(tmp_path), **HOME) == tmp_path
-    assert checkpoint.present("m", weights=tmp_path)
-    assert hub == []
-
-
-@pytest.mark.usefixtures("hub")
-def test_a_given_folder_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(InvalidInputError, match="no such folder"):
-        checkpoint.locate("m", weights=tmp_path / "none", **HOME)
-    assert not checkpoint.present("m", weights=tmp_path / "none")
-
-
-def test_the_mirror_comes_second(tmp_path, hub, monkeypatch):
-    (tmp_path / "m").mkdir()
-    monkeypatch.setenv("SCFM_EVAL_WEIGHTS", str(tmp_path))
-    assert checkpoint.locate("m", **HOME) == tmp_path / "m"
-    assert checkpoint.present("m", **HOME)
-    assert hub == []
-
-
-def test_the_package_comes_third(tmp_path, hub, monkeypatch):
-    (tmp_path / "inside").mkdir()
-    monkeypatch.setattr(checkpoint, "_PACKAGED", tmp_path)
-    assert checkpoint.locate("m", packaged="inside") == tmp_path / "inside"
-    assert checkpoint.present("m", packaged="inside")
-    assert not checkpoint.present("m", packaged="gone")
-    with pytest.raises(InvalidInputError, match=r"weights/gone is not in the installed package[\s\S]*install"):
-        checkpoint.locate("m", packaged="gone")
-    (tmp_path / "m").mkdir()
-    monkeypatch.setenv("SCFM_EVAL_WEIGHTS", str(tmp_path))
-    assert checkpoint.locate("m", packaged="inside") == tmp_path / "m"
-    assert hub == []
-
-
-def test_downloads_the_pinned_revision_once(tmp_path, hub):
-    assert not checkpoint.present("m", **HOME)
-    assert checkpoint.locate("m", **HOME) == tmp_path / "snapshot"
-    assert checkpoint.locate("m", **HOME) == tmp_path / "snapshot"
-    assert checkpoint.present("m", **HOME)
-    assert [call[3] for call in hub] == [True, True, False, True, True]
-    assert hub[2] == ("someone/something", "0" * 40, ("config.json",), False)
-
-
-@pytest.mark.usefixtures("hub")
-def test_an_incomplete_cache_is_not_present(tmp_path):
-    (tmp_path / "snapshot").mkdir()
-    assert not checkpoint.present("m", **HOME)
-
-
-def test_offline_names_all_three_places(hub, monkeypatch):
-    monkeypatch.setenv("SCFM_EVAL_WEIGHTS", "/nowhere")
-    with pytest.raises(InvalidInputError) as caught:
-        checkpoint.locate("m", **HOME, offline=True)
-    assert all(place in str(caught.value) for place in ("no folder was given", "/nowhere/m", "someone/something"))
-    assert all(call[3] for call in hub)
-
-
-@pytest.mark.usefixtures("hub")
-def test_a_failed_download_says_why(monkeypatch):
-    import huggingface_hub
-
-    def refuse(*_args, **_how):
-        raise OSError("no route to host")
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
-    with pytest.raises(InvalidInputError, match="no route to host"):
-        checkpoint.locate("m", **HOME)
-
-
-def test_fetch_file_checks_the_bytes(tmp_path, monkeypatch):
-    monkeypatch.setenv("SCFM_EVAL_CACHE", str(tmp_path))
-    there = tmp_path / "weights" / "m" / "vocab.json"
-    there.parent.mkdir(parents=True)
-    there.write_bytes(b"abc")
-    known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    asked = {"url": "http://localhost:9/x", "offline": True}
-    assert checkpoint.fetch_file("m", "vocab.json", sha256=known, **asked) == there
-    with pytest.raises(InvalidInputError, match="downloads are off"):
-        checkpoint.fetch_file("m", "other.json", sha256=known, **asked)
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 5])

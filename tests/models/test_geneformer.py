@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from scipy import sparse
 
 from scfm_eval.errors import InvalidInputError
+from scfm_eval.models.card import card
 from scfm_eval.models.geneformer import Geneformer, GeneformerV1
 from scfm_eval.models.geneformer_network import Batch, bert, expected_ranks
 from scfm_eval.models.geneformer_tokens import GeneDictionaries, perturbed, rank_genes, sentences
@@ -28,7 +29,6 @@ from scfm_eval.models.protocols import (
     Perturber,
     Pretrained,
     Reconstructor,
-    card,
     missing_methods,
 )
 

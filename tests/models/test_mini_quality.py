@@ -13,7 +13,7 @@ from scfm_eval.cells import Cells
 from scfm_eval.device import Resident
 from scfm_eval.discovery import find_dataset, find_model
 from scfm_eval.evaluate import evaluate
-from scfm_eval.models.protocols import card
+from scfm_eval.models.card import card
 from scfm_eval.models.scgpt_network import read_sizes
 from scfm_eval.pretrain.corpus import read_corpus
 from scfm_eval.pretrain.geneformer import MaskedRanks

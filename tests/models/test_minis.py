@@ -27,6 +27,7 @@ from scfm_eval.device import Resident
 from scfm_eval.discovery import dataset_names, find_dataset, find_model
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.evaluate import evaluate
+from scfm_eval.models.card import card
 from scfm_eval.models.protocols import (
     Embedder,
     FineTuner,
@@ -35,7 +36,6 @@ from scfm_eval.models.protocols import (
     Perturber,
     Pretrained,
     Reconstructor,
-    card,
     missing_methods,
 )
 from scfm_eval.pretrain.card_text import card_text

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from scipy import sparse
 
 from scfm_eval.errors import InvalidInputError
+from scfm_eval.models.card import card
 from scfm_eval.models.protocols import (
     Embedder,
     GeneEmbedder,
@@ -24,7 +25,6 @@ from scfm_eval.models.protocols import (
     Perturber,
     Pretrained,
     Reconstructor,
-    card,
     missing_methods,
 )
 from scfm_eval.models.scgpt import ScGPT

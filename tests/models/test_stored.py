@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from scfm_eval.errors import InvalidInputError
-from scfm_eval.models.protocols import Embedder, card, missing_methods
+from scfm_eval.models.card import card
+from scfm_eval.models.protocols import Embedder, missing_methods
 from scfm_eval.models.stored import stored_embedding
 
 ROWS = np.arange(12, dtype=np.float16).reshape(4, 3) / 4
