@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
 
 from scfm_eval import timing
-from scfm_eval.cells import Cells
+from scfm_eval.cells import Cells, genes_as_read
 from scfm_eval.datasets.genes import resolve
 from scfm_eval.datasets.view import fingerprint, measured_names
 from scfm_eval.device import Resident, accepted, fitting, peak_memory
@@ -28,6 +29,7 @@ from scfm_eval.models.protocols import (
     LabelTrainable,
     Pretrained,
     Reconstruction,
+    ToldOfGenes,
     Trainable,
     completed,
     learns_here,
@@ -39,6 +41,8 @@ from scfm_eval.owed import (
     checked_history,
     checked_labels,
     checked_layers,
+    checked_own_labels,
+    checked_pairs,
     checked_profiles,
     checked_reconstruction,
 )
@@ -76,6 +80,8 @@ class StoredAnswers:
     arrays
         Key in the store of the first answer of each kind; :data:`OF_A_PART` after the kind of one that learned from
         some cells only.
+    each
+        The answers of each member of an ensemble; empty for any other model.
     """
 
     model: type
@@ -88,6 +94,7 @@ class StoredAnswers:
     facts: list[dict[str, Any]] = field(default_factory=list)
     from_store: list[bool] = field(default_factory=list)
     arrays: dict[str, str] = field(default_factory=dict)
+    each: tuple[StoredAnswers, ...] = ()
 
     @cached_property
     def _fingerprint(self) -> str:
@@ -105,12 +112,18 @@ class StoredAnswers:
     @cached_property
     def _measured(self) -> dict[str, str | None]:
         """The model's name of each measured gene, as in its view."""
+        renamed = self._renamed(self.cells.adata.var)
         return measured_names(
             self.cells.adata,
             gene_ids=self.card.gene_ids,
             source_gene_ids=self.cells.dataset.gene_ids,
             vocabulary=self._vocabulary,
+            read_as=renamed,
         )
+
+    def members(self) -> tuple[StoredAnswers, ...]:
+        """Return the answers of each member of an ensemble; of any other model, only its own."""
+        return self.each or (self,)
 
     def can(self, capability: type) -> bool:
         """Whether the model has the methods of a protocol."""
@@ -141,21 +154,61 @@ class StoredAnswers:
 
         return self._kept("embed_layers", make, seed=seed).arrays
 
-    def embed_genes(self, genes: Sequence[str], *, seed: int) -> NDArray[np.float32]:
-        """Return one row per gene, named as in the dataset ``(n_genes, d)``; NaN for a gene without a vector."""
-        names = self._named(genes)
-        known = [name for name in names if name is not None]
+    def embed_genes(
+        self, genes: Sequence[str], *, seed: int, truth: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.float32]:
+        """Return one row per gene, named as in the dataset ``(n_genes, d)``; NaN for a gene without a vector.
+
+        What learns here has seen all cells; ``truth`` ``(n_genes, n)`` is shown to a control that is told of genes.
+        """
+        known, place = self._known(genes)
         if not known:
             return np.full((len(genes), 1), np.nan, dtype=np.float32)
-        rows = self._kept(
-            "embed_genes",
-            lambda model: ([checked_genes(model.embed_genes(known), known, name=self.card.name)], {}),
-            seed=seed,
-            genes=known,
-        ).arrays[0]
+        learns, told = learns_here(self.model), self._told(truth)
+
+        def make(model: Any) -> Made:
+            if learns:
+                with timing.phase("fit"):
+                    self._fit(model, None)
+            if told is not None:
+                model.tell_genes(list(genes), truth=told)
+            with timing.phase("forward"):
+                return [checked_genes(model.embed_genes(known), known, name=self.card.name)], {}
+
+        arguments: dict[str, Any] = {"genes": known} | ({} if told is None else {"told": _hash(told)})
+        rows = self._kept("embed_genes", make, seed=seed, learns=learns, **arguments).arrays[0]
         vectors = np.full((len(genes), rows.shape[1]), np.nan, dtype=np.float32)
-        vectors[[name is not None for name in names]] = rows
+        vectors[place >= 0] = rows[place[place >= 0]]
         return vectors
+
+    def score_gene_pairs(
+        self, genes: Sequence[str], *, rows: NDArray[np.intp], seed: int, truth: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.float32]:
+        """Return ``(n_genes, n_genes)`` from the cells in ``rows``: how much the row's gene decides the column's.
+
+        NaN on the diagonal and for a pair without a score; ``truth`` as for :meth:`embed_genes`.
+        """
+        known, place = self._known(genes)
+        scores = np.full((len(genes), len(genes)), np.nan, dtype=np.float32)
+        if not known:
+            return scores
+        told = self._told(truth)
+
+        def make(model: Any) -> Made:
+            few = self.view[rows].copy()
+            before = fingerprint(few)
+            if told is not None:
+                model.tell_genes(list(genes), truth=told)
+            with timing.phase("forward"):
+                made = fitting(model, lambda: model.score_gene_pairs(few, genes=known))
+            self._check_unchanged(few, before)
+            return [checked_pairs(made, known, name=self.card.name)], {}
+
+        arguments: dict[str, Any] = {"genes": known, "rows": _hash(rows), "told": _hash(told)}
+        made = self._kept("score_gene_pairs", make, seed=seed, **arguments).arrays[0]
+        there = np.flatnonzero(place >= 0)
+        scores[np.ix_(there, there)] = made[np.ix_(place[there], place[there])]
+        return scores
 
     def reconstruct_layers(self, *, seed: int, rows: NDArray[np.intp]) -> Reconstruction:
         """Return what the model's expression head gives on each layer for the cells in ``rows``."""
@@ -167,6 +220,17 @@ class StoredAnswers:
             return [made.target, made.cell, made.layers], {}
 
         return Reconstruction(*self._kept("reconstruct_layers", make, seed=seed, rows=_hash(rows)).arrays)
+
+    def annotate(self, *, seed: int) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
+        """Return the model's own labels ``(C,)``, and the probability of each for all cells ``(n_cells, C)``."""
+
+        def make(model: Any) -> Made:
+            with timing.phase("forward"):
+                said = fitting(model, lambda: model.annotate(self.view))
+            return [*checked_own_labels(*said, n_cells=self.view.n_obs, name=self.card.name)], {}
+
+        labels, probabilities = self._kept("annotate", make, seed=seed).arrays
+        return labels, probabilities
 
     def perturb(
         self, *, seed: int, rows: NDArray[np.intp], genes: Sequence[str], effect: Effect
@@ -293,7 +357,8 @@ class StoredAnswers:
             arrays, facts = make(model)
         about = {
             "seconds": seconds,
-            "peak_memory_bytes": dict(peak),
+            # a model under another Python has its memory there
+            "peak_memory_bytes": getattr(model, "peak_memory_bytes", None) or dict(peak),
             "n_parameters": getattr(model, "n_parameters", None),
             "weights_sha256": getattr(model, "weights_sha256", None),
             "loaded_share": getattr(model, "loaded_share", None),
@@ -310,13 +375,29 @@ class StoredAnswers:
         """Return the model's own name of each gene of the dataset; ``None`` for one that it cannot have."""
         if self.card.gene_ids is None:
             return list(genes)
+        renamed = self._renamed(pd.DataFrame(index=list(genes)))
         others = resolve(
-            list(genes),
+            list(genes if renamed is None else renamed.index),
             source=self.cells.dataset.gene_ids,
             target=self.card.gene_ids,
             vocabulary=self._vocabulary,
         ).targets
-        return [self._measured.get(gene) or other for gene, other in zip(genes, others, strict=True)]
+        return [self._measured.get(gene) or other or None for gene, other in zip(genes, others, strict=True)]
+
+    def _renamed(self, genes: pd.DataFrame) -> pd.DataFrame | None:
+        """Return genes under their names in the model's organism, where the dataset is of another one."""
+        renamed = genes_as_read(self.card, self.cells, genes, vocabulary=self._vocabulary)
+        return renamed.names if renamed else None
+
+    def _known(self, genes: Sequence[str]) -> tuple[list[str], NDArray[np.intp]]:
+        """Return the model's own names of the genes that it can have, each once, and which one each gene is, or -1."""
+        names = self._named(genes)
+        known = list(dict.fromkeys(name for name in names if name is not None))
+        numbers = {name: number for number, name in enumerate(known)}
+        return known, np.array([-1 if name is None else numbers[name] for name in names], dtype=np.intp)
+
+    def _told(self, truth: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+        return truth if self.card.role == "control" and self.can(ToldOfGenes) else None
 
     def _check_unchanged(self, cells: AnnData, before: str) -> None:
         if fingerprint(cells) != before:

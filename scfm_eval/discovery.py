@@ -1,10 +1,11 @@
-"""From a name, a FILE:OBJECT or a file of embeddings to a class; from a name or an .h5ad to a Dataset."""
+"""From a name, a FILE:OBJECT, a declaration or embeddings to a class; from a name or an .h5ad to a Dataset."""
 
 from __future__ import annotations
 
 import difflib
 import hashlib
 import importlib.util
+import re
 import sys
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -36,17 +37,28 @@ def find_model(spec: str) -> type:
     Parameters
     ----------
     spec
-        An installed name; ``FILE.py:Class``; or stored embeddings: ``FILE.h5ad:key``, ``.npz``, ``.npy``, ``.parquet``.
+        An installed name; ``FILE.py:Class``; ``FILE.toml``, which declares a model under another Python; or stored
+        embeddings: ``FILE.h5ad:key``, ``.npz``, ``.npy``, ``.parquet``. Several of these with `` + `` between them are
+        an ensemble; between installed names the blanks may be left out, which leaves a ``+`` in a path alone.
 
     Raises
     ------
     InvalidInputError
         If there is none; the nearest names are offered.
     """
+    parts = _members(spec)
+    if len(parts) > 1:
+        from scfm_eval.models.ensemble import ensemble
+
+        return ensemble([find_model(part) for part in parts])
     path = spec.partition(":")[0]
     if path.endswith(".py"):
         found_class: type = _object_in(spec, kind="model", of=type)
         return found_class
+    if spec.endswith(".toml"):
+        from scfm_eval.models.outside import outside_model
+
+        return outside_model(spec)
     if path.endswith(_EMBEDDINGS):
         from scfm_eval.models.stored import stored_embedding
 
@@ -85,6 +97,13 @@ def find_dataset(spec: str) -> Dataset:
         return dataset_from_spec(spec)
     found: Dataset = _installed(spec, kind="dataset")
     return found
+
+
+def _members(spec: str) -> list[str]:
+    if " + " in spec:
+        return [part.strip() for part in spec.split(" + ")]
+    is_names = re.fullmatch(r"[\w-]+(\+[\w-]+)+", spec) and spec not in model_names()
+    return spec.split("+") if is_names else [spec]
 
 
 def _object_in(spec: str, *, kind: str, of: type[T]) -> T:

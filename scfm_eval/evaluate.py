@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from scfm_eval import timing
+from scfm_eval import ensembles, timing
 from scfm_eval.answers import StoredAnswers
-from scfm_eval.cells import Cells, model_view
+from scfm_eval.cells import Cells, model_view, require_organism
 from scfm_eval.datasets.dataset import Dataset
 from scfm_eval.datasets.view import Readable
 from scfm_eval.device import Resident, peak_memory
-from scfm_eval.errors import InvalidInputError
+from scfm_eval.errors import FailedModelError, InvalidInputError
 from scfm_eval.layout import with_layout
 from scfm_eval.models.card import Card, card
 from scfm_eval.models.protocols import PerturbationPredictor, learns_here
 from scfm_eval.owed import checked
 from scfm_eval.provenance import adapter_sha256, weights_folder
-from scfm_eval.results import ModelRecord, ReadableRecord, Result
+from scfm_eval.results import ModelRecord, ReadableRecord, Result, ScoreRecord
 from scfm_eval.store import Store, key_of
 from scfm_eval.tasks import throughput
 from scfm_eval.tasks.annotation import Annotation
-from scfm_eval.tasks.task import N_RESAMPLES, ScoredTask, Task
+from scfm_eval.tasks.task import N_RESAMPLES, Scored, ScoredTask, Task
 from scfm_eval.tasks.throughput import Throughput
 
 
@@ -36,10 +36,11 @@ def evaluate(
     store: Store,
     resident: Resident,
     weights: Path | None = None,
+    member_weights: Mapping[str, Path] | None = None,
     seeds: Sequence[int] = (0,),
     layouts: bool = False,
 ) -> Result:
-    """Score one model on one dataset for one task.
+    """Score one model on one dataset for one task; a model that crashes has a result without values, and the reason.
 
     Parameters
     ----------
@@ -49,8 +50,8 @@ def evaluate(
         Name in the report; default that of the model's card.
     store, resident
         Where answers are kept, and what holds the loaded model.
-    weights
-        Local folder of weights; default what the model's own class finds.
+    weights, member_weights
+        Local folder of weights, and those of the members of an ensemble by name; default what a class finds itself.
     seeds
         Repeats of splits and of methods that learn here.
     layouts
@@ -63,11 +64,9 @@ def evaluate(
     """
     about = card(model, name=name)
     _check(task, model, about, cells)
-    folder = weights_folder(model, weights, offline=bool(resident.settings.get("offline")))
-    seen, readable = model_view(model, about, cells, weights=folder)
-    answers = StoredAnswers(model, about, cells, seen, store, resident, folder)
+    answers, read = ensembles.ask(model, about, cells, store, resident, weights=weights, member_weights=member_weights)
     with timing.recording() as scoring, timing.phase("score"):
-        scored = task.score(answers, cells.adata, seeds=seeds)
+        scored, failure = _scored(task, answers, seeds=seeds)
     result = Result(
         task=task.name,
         parameters=_parameters(task),
@@ -75,17 +74,27 @@ def evaluate(
         seeds=list(seeds),
         pairing=_pairing(task, cells, seeds=seeds),
         dataset=cells.record,
-        model=_model_record(answers, answers.facts[0] if answers.facts else {}, seed=seeds[0]),
-        readable=_readable(readable),
+        model=_model_record(answers, ensembles.loaded(answers), seed=seeds[0]),
+        readable=_readable(ensembles.least(read)),
         scores=scored.scores,
         details=scored.details,
-        seconds=_seconds(answers.facts, score=scoring["score"]),
-        peak_memory_bytes=_peaks(answers.facts),
-        from_store=all(answers.from_store),
-        arrays=answers.arrays,
-        notes=scored.notes + _notes(about, cells),
+        seconds=_seconds(ensembles.made(answers), score=scoring["score"]),
+        peak_memory_bytes=_peaks(ensembles.made(answers)),
+        from_store=ensembles.from_store(answers) and not failure,
+        arrays=ensembles.arrays(answers),
+        notes=scored.notes + _told(answers, read),
+        failure=failure,
     )
-    return with_layout(result, answers) if layouts and isinstance(task, Annotation) else result
+    return with_layout(result, answers) if layouts and isinstance(task, Annotation) and not failure else result
+
+
+def _scored(task: ScoredTask, answers: StoredAnswers, *, seeds: Sequence[int]) -> tuple[Scored, str]:
+    """Return the scores, and why there are none of a model that gave no answer."""
+    try:
+        return task.score(answers, answers.cells.adata, seeds=seeds), ""
+    except FailedModelError as error:
+        failure = f"{answers.card.name} gave no answer: {error.found}"
+        return Scored({name: ScoreRecord(value=None, reason=failure) for name in task.headline}), failure
 
 
 def clock(
@@ -98,6 +107,7 @@ def clock(
     The result, and the timed call for other tools.
     """
     about = card(model, name=name)
+    require_organism(about, cells)
     folder = weights_folder(model, weights, offline=bool(resident.settings.get("offline")))
     seen, readable = model_view(model, about, cells, weights=folder)
     own: dict[str, Any] = {"weights": folder} if folder else {}
@@ -124,9 +134,9 @@ def clock(
         readable=_readable(readable),
         scores=throughput.scored(rounds),
         seconds=rounds.seconds(),
-        peak_memory_bytes=dict(peak),
+        peak_memory_bytes=getattr(loaded, "peak_memory_bytes", None) or dict(peak),
         from_store=False,
-        notes=_notes(about, cells),
+        notes=_notes(model, about, cells) + _of_orthologs(readable, cells),
     )
     return result, lambda: loaded.embed(seen[: task.n_cells])
 
@@ -143,6 +153,7 @@ def _check(task: ScoredTask, model: type, about: Card, cells: Cells) -> None:
         raise InvalidInputError(
             asked=f"{task.name} of {about.name} on {cells.dataset.name}", found=refusal, remedy="choose another task"
         )
+    require_organism(about, cells)
     task.check(cells.adata, dataset=cells.dataset.name)
 
 
@@ -162,9 +173,9 @@ def _model_record(answers: StoredAnswers, facts: dict[str, Any], *, seed: int) -
         weights_sha256=facts.get("weights_sha256"),
         n_parameters=facts.get("n_parameters"),
         loaded_share=facts.get("loaded_share"),
-        parameters=answers.parameters(seed),
+        parameters=ensembles.parameters(answers, seed=seed),
         adapter_sha256=adapter_sha256(answers.model),
-        saw_dataset_in_pretraining=_saw(about, answers.cells),
+        saw_dataset_in_pretraining=_any_saw(answers),
     )
 
 
@@ -188,16 +199,44 @@ def _readable(readable: Readable) -> ReadableRecord:
     return ReadableRecord(**{key: getattr(readable, key) for key in ReadableRecord.model_fields})
 
 
+def _any_saw(answers: StoredAnswers) -> bool | None:
+    saw = [_saw(one.card, answers.cells) for one in answers.members()]
+    return True if True in saw else None if None in saw else False
+
+
 def _saw(about: Card, cells: Cells) -> bool | None:
     if about.role != "model" or not (about.pretrained_on or cells.dataset.seen_by):
         return None if about.role == "model" else False
     return about.name in cells.dataset.seen_by or not set(cells.dataset.parts).isdisjoint(about.pretrained_on)
 
 
-def _notes(about: Card, cells: Cells) -> list[str]:
-    if _saw(about, cells):
-        return [f"{about.name} saw {cells.dataset.name} in pretraining"]
-    return []
+def _told(answers: StoredAnswers, read: Sequence[Readable]) -> list[str]:
+    """Return what was read of the cells, and what each member says of itself."""
+    own = [note for one in answers.members() for note in _notes(one.model, one.card, answers.cells)]
+    return ensembles.shares(answers, read) + own + _of_orthologs(ensembles.least(read), answers.cells)
+
+
+def _notes(model: type, about: Card, cells: Cells) -> list[str]:
+    own = [model.note] if hasattr(model, "note") else []
+    return own + ([f"{about.name} saw {cells.dataset.name} in pretraining"] if _saw(about, cells) else [])
+
+
+def _of_orthologs(readable: Readable, cells: Cells) -> list[str]:
+    told = readable.orthologs
+    if told is None:
+        return []
+    parts = [
+        f"{part.n_genes} {what} ({part.genes:.1%} of the genes, {part.counts:.1%} of the counts)"
+        for what, part in (
+            ("mapped one-to-one", told.mapped),
+            ("kept", told.kept),
+            ("dropped without an ortholog", told.dropped),
+            ("dropped as ambiguous", told.ambiguous),
+        )
+        if part.n_genes or part is told.mapped
+    ]
+    how = f"{told.organism} genes of {cells.dataset.name} were read as {told.read_as} genes"
+    return [f"{how} by the ortholog table {told.table}: {', '.join(parts)}"]
 
 
 def _seconds(facts: list[dict[str, Any]], *, score: float) -> dict[str, float]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from scfm_eval.answers import StoredAnswers
 from scfm_eval.environment import versions
-from scfm_eval.models.protocols import LabelTrainable, learns_here
+from scfm_eval.models.protocols import Embedder, LabelTrainable, learns_here
 from scfm_eval.results import Result
 from scfm_eval.store import key_of
 from scfm_eval.tasks.labelled import Labelled
@@ -39,6 +39,8 @@ def with_layout(result: Result, answers: StoredAnswers) -> Result:
     ``batch`` (places in ``batches``), ``wrong`` (0 or 1). What is not known of ``batch`` and ``wrong`` is ``None``.
     """
     cells, seed = answers.cells.adata, result.seeds[0]
+    if not answers.can(Embedder):
+        return _noted(result, "no layout: it has no embedding of its own")
     if answers.can(LabelTrainable):
         return _noted(result, "no layout: it learns from labels, and would show those that it was given")
     rows = _drawn(Labelled.of(cells).among_all, sha256=result.dataset.sha256, seed=seed)

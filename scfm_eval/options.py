@@ -6,8 +6,13 @@ import argparse
 
 import pytest
 
-DEFAULT_DATASETS = ("pbmc68k_reduced", "synthetic_batches", "synthetic_perturbations", "synthetic_transfer")
+DEFAULT_DATASETS = (
+    "pbmc68k_reduced", "synthetic_batches", "synthetic_perturbations", "synthetic_transfer", "synthetic_network",
+)  # fmt: skip
 """What runs when no dataset is named: all come with the package, and each task takes the first that has its keys."""
+
+SOURCES = ("ontology", "gene_sets", "network")
+"""Options that name what a task is held against; each is a field of the tasks that it concerns."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -18,7 +23,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="append",
         default=[],
         metavar="MODEL",
-        help="installed name, FILE.py:Class, or stored embeddings (emb.h5ad:X_mine, .npz, .npy, .parquet); repeatable",
+        help="installed name, FILE.py:Class, or stored embeddings (emb.h5ad:X_mine, .npz, .npy, .parquet); "
+        "'A + B' is an ensemble; repeatable",
     )
     group.addoption(
         "--dataset",
@@ -35,6 +41,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="NAME=PATH",
         help="local weights folder of a model; repeatable",
     )
+    group.addoption(
+        "--option",
+        action="append",
+        default=[],
+        metavar="NAME.OPTION=VALUE",
+        help="an option of a model's constructor, e.g. uce.padding=attended; repeatable",
+    )
+    group.addoption(
+        "--accept-licence",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="accept the licence of the weights of a model, without which they are not downloaded; repeatable",
+    )
     group.addoption("--report", default="reports/latest.json", metavar="PATH", help="where the JSON report is written")
     group.addoption("--html", default=None, metavar="PATH", help="where the report is written as a page, for readers")
     group.addoption("--reference", default=None, metavar="PATH", help="report that scores must not fall behind")
@@ -48,6 +68,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="",
         metavar="PATH",
         help="an .obo file instead of the packaged Cell Ontology, for the ontology task",
+    )
+    group.addoption(
+        "--orthologs",
+        default="",
+        metavar="packaged|PATH",
+        help="read genes of mouse cells as their one-to-one human orthologs, and the other way round, where a model "
+        "reads the other organism: by the packaged table, or by one of your own",
+    )
+    group.addoption(
+        "--gene-sets",
+        default="",
+        metavar="SOURCE",
+        help="a .gmt file, or proteinatlas (genes particular to a tissue), instead of the packaged GO terms",
+    )
+    group.addoption(
+        "--network",
+        default="",
+        metavar="SOURCE",
+        help="a .csv file of regulator and target, or collectri, instead of the network that the dataset states",
     )
     group.addoption("--layouts", action="store_true", help="keep a UMAP of each embedding in the report, for figures")
     group.addoption("--offline", action="store_true", help="never download")

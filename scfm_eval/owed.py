@@ -86,6 +86,29 @@ def checked_genes(vectors: Any, genes: Sequence[str], *, name: str) -> NDArray[n
     return array.astype(np.float32)
 
 
+def checked_pairs(scores: Any, genes: Sequence[str], *, name: str) -> NDArray[np.float32]:
+    """Return scores of ordered pairs ``(n_genes, n_genes)`` as float32, NaN on the diagonal and where there is none.
+
+    Raises
+    ------
+    InvalidInputError
+        The shape is another one, or a score is infinite.
+    """
+    array = np.asarray(scores)
+    fault = "" if array.shape == (len(genes),) * 2 and array.dtype.kind == "f" else f"{array.shape}, {array.dtype}"
+    if not fault and np.isinf(array).any():
+        fault = f"{int(np.isinf(array).sum())} infinite scores"
+    if fault:
+        raise InvalidInputError(
+            asked=f"scores of ordered pairs of {len(genes)} genes by {name}",
+            found=fault,
+            remedy="return floats (n_genes, n_genes), NaN for a pair without a score",
+        )
+    made = array.astype(np.float32)
+    np.fill_diagonal(made, np.nan)
+    return made
+
+
 def checked_reconstruction(made: Any, *, n_cells: int, name: str) -> Reconstruction:
     """Return the reconstruction once its parts fit each other and the cells; raises ``InvalidInputError``."""
     fault = "" if isinstance(made, Reconstruction) else f"{type(made).__name__}, which is no Reconstruction"
@@ -136,6 +159,21 @@ def checked_labels(
             asked=f"labels of {n_cells} cells by {name} after fine-tuning",
             found=fault,
             remedy="return the training labels, each once, and probabilities (n_cells, n_classes) that sum to 1",
+        )
+    return names.astype(np.str_), shares.astype(np.float32)
+
+
+def checked_own_labels(
+    labels: Any, probabilities: Any, *, n_cells: int, name: str
+) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
+    """Return labels that a model brings along, and their probabilities; raises ``InvalidInputError``."""
+    names, shares = np.asarray(labels), np.asarray(probabilities)
+    fault = _labels_fault(names, shares, known=names.astype(np.str_), n_cells=n_cells)
+    if fault:
+        raise InvalidInputError(
+            asked=f"labels of {n_cells} cells by {name}",
+            found=fault,
+            remedy="return the labels, each once, and probabilities (n_cells, n_labels) that sum to 1",
         )
     return names.astype(np.str_), shares.astype(np.float32)
 

@@ -77,6 +77,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if hasattr(session.config, "workerinput"):
         return
     run = session.config.stash[RUN]
+    from scfm_eval.consent import accept_licences
+    from scfm_eval.datasets.orthologs import read_orthologs
     from scfm_eval.device import check_device
     from scfm_eval.ontology import load_ontology
     from scfm_eval.report import read_report
@@ -88,19 +90,41 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         _check_writable(Path(option("--html")), what="--html")
     _check_writable(Store().folder / "any", what="SCFM_EVAL_CACHE")
     with _usage_errors():
+        accept_licences(option("--accept-licence"))
         check_device(option("--device"))
         if option("--reference") is not None:
             read_report(option("--reference"))
         if option("--ontology"):
             load_ontology(option("--ontology"))
-        unknown = set(run.weights) - set(run.installed) - set(run.asked)
-        if unknown:
-            raise pytest.UsageError(f"--weights {min(unknown)}=…: no model of that name; see `scfm-eval list`")
-        gone = [f"{name}={path}" for name, path in run.weights.items() if not path.exists()]
-        if gone:
-            raise pytest.UsageError(f"--weights {gone[0]}: no such file or folder; give a path that is there")
+        _check_gene_level(session.config)
+        if option("--orthologs"):
+            read_orthologs(option("--orthologs"))
+        _check_weights(run)
         for index in range(len(session.config.getoption("--dataset"))):
             run.cells(index)
+
+
+def _check_gene_level(config: pytest.Config) -> None:
+    from scfm_eval.datasets.gene_sets import load_gene_sets
+    from scfm_eval.datasets.networks import load_network
+
+    offline = config.getoption("--offline")
+    if config.getoption("--gene-sets"):
+        load_gene_sets(config.getoption("--gene-sets"), offline=offline)
+    if config.getoption("--network"):
+        load_network(config.getoption("--network"), offline=offline)
+
+
+def _check_weights(run: Run) -> None:
+    unknown = set(run.weights) - run.named
+    if unknown:
+        raise pytest.UsageError(f"--weights {min(unknown)}=…: no model of that name; see `scfm-eval list`")
+    optioned = set(run.options) - run.named
+    if optioned:
+        raise pytest.UsageError(f"--option {min(optioned)}.…: no model of that name; see `scfm-eval list`")
+    gone = [f"{name}={path}" for name, path in run.weights.items() if not path.exists()]
+    if gone:
+        raise pytest.UsageError(f"--weights {gone[0]}: no such file or folder; give a path that is there")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

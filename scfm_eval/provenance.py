@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 from scfm_eval.errors import InvalidInputError
-from scfm_eval.models.protocols import Pretrained, missing_methods
+from scfm_eval.models.protocols import Pretrained, members_of, missing_methods
 
 _PACKAGE = "scfm_eval"
 
@@ -22,7 +22,8 @@ def adapter_sha256(model: type) -> str:
 
     For a class of this package: its file, those of its parents, and every file of this package that one of them
     imports, directly or through others. For any other class: every Python file of the folder that the class's file is
-    in, and of the folders below where it is a package. Weights that a class opens by itself are not seen: they have to
+    in, and of the folders below where it is a package. What a class states as ``made_with`` is hashed too: a model
+    under another Python says there what that runs. Weights that a class opens by itself are not seen: they have to
     come through ``weights``.
     """
     own = {sys.modules[part.__module__] for part in model.__mro__ if part.__module__ not in ("builtins", "typing")}
@@ -36,6 +37,9 @@ def adapter_sha256(model: type) -> str:
     digest = hashlib.sha256()
     for file in sorted(files):
         digest.update(file.read_bytes())
+    digest.update(getattr(model, "made_with", "").encode())
+    for member in set(members_of(model)) - {model}:
+        digest.update(adapter_sha256(member).encode())
     return digest.hexdigest()
 
 

@@ -99,6 +99,27 @@ class ModelRecord(_Strict):
     saw_dataset_in_pretraining: bool | None = Field(default=None, description="null where it is not known")
 
 
+class GenesRecord(_Strict):
+    """Some genes of a dataset, and how much of it they are."""
+
+    n_genes: int
+    genes: float = Field(description="share of the genes, 0 to 1")
+    counts: float = Field(description="share of the counts, 0 to 1")
+
+
+class OrthologRecord(_Strict):
+    """What became of genes that were read as their orthologs in another organism; each gene is in one part."""
+
+    table: str = Field(description="packaged, or the name of the file")
+    table_sha256: str
+    organism: str = Field(description="whose genes the dataset has")
+    read_as: str = Field(description="whose genes the model was given")
+    mapped: GenesRecord = Field(description="read as their one ortholog")
+    kept: GenesRecord = Field(description="read under their own id, which the model has")
+    dropped: GenesRecord = Field(description="without an ortholog")
+    ambiguous: GenesRecord = Field(description="with several orthologs, or sharing one; not read")
+
+
 class ReadableRecord(_Strict):
     """What the model could read of the dataset's genes."""
 
@@ -107,6 +128,7 @@ class ReadableRecord(_Strict):
     n_genes: int
     ambiguous: list[str] = Field(default_factory=list, description="genes whose name stands for several")
     merged: int = Field(default=0, description="genes whose counts were added to another one of the same id")
+    orthologs: OrthologRecord | None = Field(default=None, description="null where genes were read as they are")
 
 
 class Result(_Strict):
@@ -130,6 +152,7 @@ class Result(_Strict):
         description="store key of what the first seed used, by answer; after a comma that it learned from a part",
     )
     notes: list[str] = Field(default_factory=list)
+    failure: str = Field(default="", description="why the model gave no answer; every score is then undefined")
 
     @property
     def first_headline(self) -> str:
@@ -137,9 +160,9 @@ class Result(_Strict):
         return next(iter(self.headline), "")
 
     def __getitem__(self, name: str) -> Score:
-        if name not in self.scores:
+        if name not in self.scores and not self.failure:
             raise KeyError(f"task {self.task!r} has no score {name!r}; it has {', '.join(self.scores)}")
-        record = self.scores[name]
+        record = self.scores.get(name) or ScoreRecord(value=None, reason=self.failure)
         return Score(
             record.value,
             name=name,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from _pytest.mark.expression import Expression
 
-from scfm_eval.options import DEFAULT_DATASETS
+from scfm_eval.options import DEFAULT_DATASETS, SOURCES
 
 if TYPE_CHECKING:
     from scfm_eval.cells import Cells
@@ -52,6 +52,17 @@ class Run:
         return {name: Path(path) for name, _, path in pairs}
 
     @cached_property
+    def options(self) -> dict[str, dict[str, str]]:
+        """Options of constructors, as text, by model name."""
+        made: dict[str, dict[str, str]] = {}
+        for text in self.config.getoption("--option"):
+            found = re.fullmatch(r"(.+?)\.(\w+)=(.*)", text)
+            if found is None:
+                raise pytest.UsageError(f"--option {text}: give NAME.OPTION=VALUE, e.g. --option scgpt.pooling=mean")
+            made.setdefault(found[1], {})[found[2]] = found[3]
+        return made
+
+    @cached_property
     def datasets(self) -> list[Dataset]:
         """Declarations of the datasets."""
         from scfm_eval.discovery import find_dataset
@@ -66,7 +77,9 @@ class Run:
 
         if index not in self._cells:
             dataset = self.datasets[index]
-            self._cells[index] = Cells(dataset, dataset.load(offline=self.config.getoption("--offline")))
+            option = self.config.getoption
+            loaded = dataset.load(offline=option("--offline"))
+            self._cells[index] = Cells(dataset, loaded, orthologs=option("--orthologs"))
         return self._cells[index]
 
     @cached_property
@@ -90,9 +103,31 @@ class Run:
                 raise pytest.UsageError(
                     f"--model: {name} is the name of an installed model; give your class another `name`"
                 )
-        return named | {
+        found = named | {
             name: find_model(name) for name in self.installed if name not in named and self._in_keywords(name)
         }
+        return {name: self.chosen(model) for name, model in found.items()}
+
+    def chosen(self, model: type) -> type:
+        """Return a class, or each member of an ensemble, with the options that the command line gives it."""
+        from scfm_eval.models.card import card
+        from scfm_eval.models.ensemble import ensemble
+        from scfm_eval.models.options import with_options
+        from scfm_eval.models.protocols import members_of
+
+        members = members_of(model)
+        if members != (model,):
+            return ensemble([self.chosen(member) for member in members])
+        return with_options(model, self.options.get(card(model).name, {}))
+
+    @cached_property
+    def named(self) -> set[str]:
+        """Names of all models that the command line may speak of: installed, asked for, or member of an ensemble."""
+        from scfm_eval.models.card import card
+        from scfm_eval.models.protocols import members_of
+
+        members = {card(member).name for model in self.asked.values() for member in members_of(model)}
+        return {*self.installed, *self.asked, *members}
 
     def _in_keywords(self, name: str) -> bool:
         """Whether ``-k`` names this model and, for some test, selects it because of that name."""
@@ -120,7 +155,7 @@ class Run:
     def _at_hand(self) -> dict[str, type]:
         from scfm_eval.discovery import find_model
 
-        classes = {name: find_model(name) for name in self.installed}
+        classes = {name: self.chosen(find_model(name)) for name in self.installed}
         return {name: model for name, model in classes.items() if _comes_along(name, model, self.weights.get(name))}
 
     def card(self, name: str) -> Card:
@@ -134,8 +169,9 @@ class Run:
     def task(self, module: ModuleType) -> Task | None:
         """Return the task of a module of claims, with what the command line says about it; ``None`` without one."""
         task: Any = getattr(module, "task", None)
-        ontology = self.config.getoption("--ontology")
-        chosen: Task | None = replace(task, ontology=ontology) if ontology and hasattr(task, "ontology") else task
+        named = {name: self.config.getoption(f"--{name.replace('_', '-')}") for name in SOURCES}
+        own = {name: source for name, source in named.items() if source and hasattr(task, name)}
+        chosen: Task | None = replace(task, **own) if own else task
         return chosen
 
     def pairs(self, task: Task, rivals: Iterable[str], *, pretrained_only: bool) -> list[Any]:

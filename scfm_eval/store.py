@@ -9,6 +9,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from scfm_eval.datasets.download import cache_folder
-from scfm_eval.errors import InvalidInputError
+from scfm_eval.errors import FailedModelError, InvalidInputError
 
 _KEY = re.compile("[0-9a-f]{64}")
 
@@ -61,19 +62,31 @@ class Store:
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or cache_folder() / "store"
+        self._failed: dict[str, FailedModelError] = {}
 
     def get(self, key: str, make: Callable[[], Made]) -> Stored:
         """Return the arrays under ``key``, made by ``make`` if they are not there or do not verify.
 
-        Only one process makes them; the others wait for it.
+        Only one process makes them; the others wait for it. What failed is not stored, and not tried again either.
+
+        Raises
+        ------
+        FailedModelError
+            The model gave no answer, now or when this store was asked for it before.
         """
+        if key in self._failed:
+            raise copy(self._failed[key])
         place = self.folder / key[:2] / key
         place.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{place}.lock"):
             found = _read(place)
             if found is not None:
                 return Stored(*found, was_there=True)
-            arrays, facts = make()
+            try:
+                arrays, facts = make()
+            except FailedModelError as error:
+                self._failed[key] = copy(error)
+                raise
             self._write(place, arrays, facts)
             written = _read(place)
         if written is None:

@@ -39,6 +39,10 @@ class Knows:
         self.asked.append(list(cells.obs_names))
         return Reconstruction(np.ones(2), np.arange(2), np.ones((3, 2)))
 
+    def annotate(self, cells):
+        self.asked.append(list(cells.obs))
+        return np.array(["one", "two"]), np.full((cells.n_obs, 2), 0.5)
+
     def perturb(self, cells, *, genes, effect):
         self.asked.append((list(genes), effect))
         return self.embed(cells)
@@ -102,6 +106,17 @@ def test_layers_and_gene_vectors_come_back_as_they_were_made(ask):
     assert [layer.shape for layer in layers] == [(N, 40), (N, 40)]
     genes = ask().embed_genes(["GENE1", "GENE3"], seed=0)
     np.testing.assert_array_equal(np.isnan(genes).any(axis=1), [False, True])
+
+
+def test_own_labels_are_made_once_without_the_labels_of_the_dataset(ask):
+    answers = ask()
+    for _ in range(2):
+        labels, probabilities = answers.annotate(seed=0)
+        assert labels.tolist() == ["one", "two"]
+        assert probabilities.shape == (N, 2)
+        assert probabilities.dtype == np.float32
+    assert Knows.asked == [[]]
+    assert list(answers.arrays) == ["annotate"]
 
 
 def test_reconstruction_and_perturbation_are_of_the_rows_that_were_asked(ask):
@@ -173,6 +188,10 @@ def spoiled(**answers):
             lambda a: a.reconstruct_layers(seed=0, rows=np.arange(2)),
             "no Reconstruction",
         ),
+        ({"annotate": (["a", "a"], np.full((N, 2), 0.5))}, lambda a: a.annotate(seed=0), "some of them twice"),
+        ({"annotate": (["a", "b"], np.full((N, 3), 1 / 3))}, lambda a: a.annotate(seed=0), r"shape \(90, 3\)"),
+        ({"annotate": (["a", "b"], np.full((N, 2), 0.7))}, lambda a: a.annotate(seed=0), "do not sum to 1"),
+        ({"annotate": (["a", "b"], np.full((N, 2), np.nan))}, lambda a: a.annotate(seed=0), "not finite"),
     ],
 )
 def test_an_answer_of_the_wrong_form_is_refused_in_words(ask, methods, ask_for, said):

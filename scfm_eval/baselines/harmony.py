@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from scfm_eval.datasets.expression import PrincipalComponents, gene_positions, highly_variable, log_normalised
 from scfm_eval.errors import InvalidInputError
+from scfm_eval.models.counts import csr_counts
 from scfm_eval.timing import phase
 
 _ALPHA = 0.2
@@ -148,7 +149,7 @@ class Harmony:
             )
         with phase("fit"):
             self._genes = cells.var_names[highly_variable(cells)]
-            self._components.fit(log_normalised(cells.X)[:, gene_positions(cells, genes=self._genes)])
+            self._components.fit(log_normalised(csr_counts(cells))[:, gene_positions(cells, genes=self._genes)])
             codes, self._batches = pd.factorize(cells.obs["batch"].astype(str), sort=True)
             self._integrate(self._points(cells), batch=codes, ids=cells.obs_names)
 
@@ -158,7 +159,7 @@ class Harmony:
             return self._place(cells)
 
     def _points(self, cells: AnnData) -> NDArray[np.float64]:
-        expression = log_normalised(cells.X)[:, gene_positions(cells, genes=self._genes)]
+        expression = log_normalised(csr_counts(cells))[:, gene_positions(cells, genes=self._genes)]
         return self._components.transform(expression).astype(np.float64)
 
     def _integrate(self, points: NDArray[np.float64], *, batch: NDArray[np.intp], ids: pd.Index) -> None:

@@ -9,6 +9,7 @@ from anndata import AnnData
 from numpy.typing import NDArray
 
 from scfm_eval.datasets.expression import PrincipalComponents, gene_positions, highly_variable, log_normalised
+from scfm_eval.models.counts import csr_counts
 from scfm_eval.timing import phase
 
 
@@ -35,9 +36,11 @@ class PCA:
         """Choose the genes and find the components on ``cells``."""
         with phase("fit"):
             self._genes = cells.var_names[highly_variable(cells)]
-            self._components.fit(log_normalised(cells.X)[:, gene_positions(cells, genes=self._genes)])
+            self._components.fit(log_normalised(csr_counts(cells))[:, gene_positions(cells, genes=self._genes)])
 
     def embed(self, cells: AnnData) -> NDArray[np.float32]:
         """Return the coordinates on the components, ``(n_cells, at most 50)``."""
         with phase("forward"):
-            return self._components.transform(log_normalised(cells.X)[:, gene_positions(cells, genes=self._genes)])
+            return self._components.transform(
+                log_normalised(csr_counts(cells))[:, gene_positions(cells, genes=self._genes)]
+            )

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
+from typing import ClassVar
 
 import numpy as np
 from anndata import AnnData
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from scfm_eval.datasets.expression import highly_variable, log_normalised
 from scfm_eval.errors import InvalidInputError
+from scfm_eval.models.counts import csr_counts
 from scfm_eval.timing import phase
 
 
@@ -45,6 +47,9 @@ class Scanorama:
     needs = ("batch",)
     trained_here = True
     transductive = True
+    exceptions: ClassVar[dict[str, str]] = {
+        "a_cell_does_not_depend_on_its_neighbours": "Scanorama aligns all batches of a call to each other"
+    }
     in_default_run = False
 
     def __init__(self, *, seed: int = 0) -> None:
@@ -67,6 +72,7 @@ class Scanorama:
             return self._integrate(scanorama, cells)
 
     def _integrate(self, scanorama: ModuleType, cells: AnnData) -> NDArray[np.float32]:
+        cells = AnnData(X=csr_counts(cells), obs=cells.obs, var=cells.var)
         by_name = np.argsort(cells.obs_names.to_numpy(dtype=str), kind="stable")
         genes = highly_variable(cells)
         expression = log_normalised(cells.X[by_name])[:, genes]

@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
-from scipy import sparse
 
 from scfm_eval.datasets.expression import gene_positions, highly_variable
 from scfm_eval.errors import InvalidInputError
+from scfm_eval.models.counts import csr_counts
 from scfm_eval.timing import phase
 
 _MINIBATCH = 128
@@ -74,7 +74,7 @@ class _Autoencoder:
         return model
 
     def _counts(self, cells: AnnData, *, labels: NDArray[np.str_] | None = None) -> AnnData:
-        X = sparse.csr_matrix(cells.X)[:, gene_positions(cells, genes=self._genes)].astype(np.float32)
+        X = csr_counts(cells)[:, gene_positions(cells, genes=self._genes)]
         named = cells.obs["batch"].astype(str) if "batch" in cells.obs else pd.Series("", index=cells.obs_names)
         known = named.where(named.isin(self._batches), self._batches[0])
         obs = pd.DataFrame({"batch": pd.Categorical(known, categories=self._batches)}, index=cells.obs_names)

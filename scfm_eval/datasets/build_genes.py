@@ -13,7 +13,7 @@ import gzip
 import io
 import sys
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 COLUMNS = ("symbol", "ensembl_ids", "protein_coding", "previous", "alias")
@@ -44,10 +44,15 @@ def gene_rows(*, hgnc: Iterable[dict[str, str]], gencode: Iterable[dict[str, str
 
 
 def write_genes(rows: Iterable[Row], *, out: Path) -> None:
+    """Write ``rows`` as :func:`write_tsv` does, under ``COLUMNS``."""
+    write_tsv(rows, columns=COLUMNS, out=out)
+
+
+def write_tsv(rows: Iterable[Sequence[str]], *, columns: Sequence[str], out: Path) -> None:
     """Write ``rows`` as a gzipped, tab-separated table with a header."""
     text = io.StringIO()
     writer = csv.writer(text, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_NONE, quotechar=None)
-    writer.writerow(COLUMNS)
+    writer.writerow(columns)
     writer.writerows(rows)
     out.write_bytes(gzip.compress(text.getvalue().encode(), compresslevel=9, mtime=0))
 

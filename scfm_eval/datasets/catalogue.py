@@ -20,7 +20,9 @@ from scfm_eval.datasets.published import (
     sorted_blood_draw,
     tumour_with_major_types,
 )
+from scfm_eval.datasets.synthetic import network_edges
 from scfm_eval.datasets.synthetic import synthetic_batches as _batches
+from scfm_eval.datasets.synthetic import synthetic_network as _network
 from scfm_eval.datasets.synthetic import synthetic_perturbations as _perturbations
 from scfm_eval.datasets.synthetic import synthetic_transfer as _transfer
 
@@ -100,6 +102,16 @@ synthetic_transfer = Dataset(
     organism="simulated",
     licence="CC0",
     note="The types of synthetic_batches, simulated in a source and in a target of another depth and chemistry.",
+)
+
+synthetic_network = Dataset(
+    name="synthetic_network",
+    build=_network,
+    network=network_edges,
+    organism="simulated",
+    licence="CC0",
+    note="Real gene symbols, but who regulates whom is drawn at random: what a model knows of real networks is of no "
+    "use, what it reads in the cells is.",
 )
 
 pbmc3k = Dataset(

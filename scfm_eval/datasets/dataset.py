@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from anndata import AnnData
 
@@ -90,6 +91,8 @@ class Dataset:
         Column with Cell Ontology ids of the labels, or a table of (label, id) pairs.
     domain_key
         Column that tells ``"source"`` from ``"target"`` cells of a dataset joined from two.
+    network
+        Gives regulator and target of each edge of the network behind the cells, where that is known.
     control
         Value of ``perturbation_key`` that marks control cells.
     gene_ids
@@ -127,6 +130,7 @@ class Dataset:
     ontology_key: str | None = None
     ontology_terms: tuple[tuple[str, str], ...] = ()
     domain_key: str | None = None
+    network: Callable[[], Sequence[tuple[str, str]]] | None = None
     control: str = CONTROL
     gene_ids: GeneIds = "symbol"
     gene_column: str | None = None
@@ -145,8 +149,9 @@ class Dataset:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Canonical keys that the dataset has, in the order of ``KEYS``."""
-        return tuple(key for key in KEYS if key in self.columns or key in self._stated)
+        """Canonical keys that the dataset has, in the order of ``KEYS``, and ``"network"`` where it states one."""
+        known = tuple(key for key in KEYS if key in self.columns or key in self._stated)
+        return (*known, "network") if self.network else known
 
     @property
     def _stated(self) -> tuple[str, ...]:
@@ -171,7 +176,8 @@ class Dataset:
         ``X`` integer counts (CSR float32); ``obs`` with the canonical keys as far as they are declared, all categories
         of str: ``label`` is NaN where a cell has none, ``perturbation`` is ``"control"`` for controls and ``"A+B"`` for
         combinations, ``effect`` is ``"activation"`` or ``"knockdown"``; ``var`` indexed by the dataset's own gene ids,
-        with ``symbol`` and ``ensembl_id`` where it has them.
+        with ``symbol`` and ``ensembl_id`` where it has them; ``uns["network"]`` the edges ``(n, 2)`` where it states
+        them.
 
         Raises
         ------
@@ -191,7 +197,9 @@ class Dataset:
             cells.obs["effect"] = pd.Categorical([self.effect] * cells.n_obs)
         if self.ontology_terms:
             cells.obs["ontology"] = pd.Categorical(cells.obs["label"].astype(object).map(dict(self.ontology_terms)))
-        cells.obs = cells.obs[list(self.keys)]
+        cells.obs = cells.obs[[key for key in self.keys if key in KEYS]]
+        if self.network is not None:
+            cells.uns["network"] = np.array(self.network(), dtype=np.str_)
         return cells
 
     def _source(self, *, offline: bool) -> AnnData:

@@ -8,7 +8,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from scfm_eval.datasets.archives import take_out
 from scfm_eval.errors import InvalidInputError
+
+_NOTHING_LEFT = 416
 
 
 @dataclass(frozen=True)
@@ -24,11 +27,14 @@ class RemoteFile:
     sha256
         Hash of the published file; ``None``: that of the first download is recorded beside it, and later ones are held
         to it.
+    holds
+        Files that are taken out of it, side by side, when it is a ``.zip`` or ``.tar`` archive.
     """
 
     url: str
     name: str
     sha256: str | None = None
+    holds: tuple[str, ...] = ()
 
 
 def cache_folder() -> Path:
@@ -40,6 +46,8 @@ def cache_folder() -> Path:
 
 def fetch(remote: RemoteFile, *, folder: Path | None = None, offline: bool = False) -> Path:
     """Return the path of ``remote`` in the cache, downloaded if it is not there, its hash verified.
+
+    What was interrupted goes on where it stopped, if the hash is declared. The file has its name only when it is whole.
 
     Parameters
     ----------
@@ -63,6 +71,8 @@ def fetch(remote: RemoteFile, *, folder: Path | None = None, offline: bool = Fal
         if not path.exists():
             _download(remote, path, offline=offline)
         _verify(remote, path)
+        if not all((path.parent / name).exists() for name in remote.holds):
+            take_out(path, remote.holds, folder=path.parent)
     return path
 
 
@@ -73,21 +83,54 @@ def _download(remote: RemoteFile, path: Path, *, offline: bool) -> None:
             found=f"it is not in {path.parent}",
             remedy="run once without --offline, or copy the file there",
         )
-    import pooch
-
+    part = path.with_name(f"{path.name}.part")
+    if remote.sha256 is None:
+        # without a hash nothing tells whether the rest belongs to the same file
+        part.unlink(missing_ok=True)
     try:
-        pooch.retrieve(remote.url, known_hash=None, fname=path.name, path=path.parent)
-    except (OSError, ValueError) as error:
+        _transfer(remote, part)
+    except Exception as error:
         raise InvalidInputError(
             asked=f"a download of {remote.url}",
             found=f"{type(error).__name__}: {error}",
-            remedy=f"try again later, or download it by hand to {path}",
+            remedy=f"try again later, which goes on where it stopped, or download it by hand to {path}",
         ) from error
+    if remote.sha256 not in (None, sha256_of(part)):
+        found = sha256_of(part)
+        part.unlink()
+        raise InvalidInputError(
+            asked=f"a download of {remote.url} with the declared sha256 {remote.sha256}",
+            found=f"a file with sha256 {found}, which was thrown away",
+            remedy="try again; if it comes again, the publisher changed the file: download the declared one by hand to "
+            f"{path}",
+        )
+    os.replace(part, path)
+
+
+def _transfer(remote: RemoteFile, part: Path) -> None:
+    """Load what is missing of a file, with a bar on a terminal."""
+    from huggingface_hub.file_download import http_get
+
+    if part.exists() and sha256_of(part) == remote.sha256:
+        return
+    with part.open("ab") as stream:
+        try:
+            http_get(remote.url, stream, resume_size=stream.tell(), displayed_filename=remote.name)
+        except OSError as error:
+            if getattr(getattr(error, "response", None), "status_code", None) != _NOTHING_LEFT:
+                raise
+            stream.truncate(0)
+            http_get(remote.url, stream, displayed_filename=remote.name)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _verify(remote: RemoteFile, path: Path) -> None:
-    with path.open("rb") as opened:
-        sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
+    sha256 = sha256_of(path)
     record = path.with_name(f"{path.name}.sha256.json")
     if remote.sha256 is None and not record.exists():
         record.write_text(json.dumps({"url": remote.url, "sha256": sha256}, indent=2) + "\n")

@@ -122,6 +122,11 @@ def looks_ensembl(ids: Iterable[str]) -> float:
     return float(np.mean(found)) if found else 0.0
 
 
+def namespace_of(ids: Iterable[str]) -> GeneIds:
+    """Return the namespace whose form most of ``ids`` have."""
+    return "ensembl" if looks_ensembl(ids) >= HALF else "symbol"
+
+
 def without_version(ensembl_id: str) -> str:
     """Return an Ensembl id without its version (``ENSG00000141510.16``); other names as they are."""
     return _VERSION.sub("", ensembl_id) if _ENSEMBL.match(ensembl_id) else ensembl_id

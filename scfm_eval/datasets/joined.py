@@ -83,8 +83,8 @@ class Joined(Dataset):
             labels["source"],
             labels["target"],
             ontology=load_ontology(),
-            source_terms=_stated_terms(loaded["source"]),
-            target_terms=_stated_terms(loaded["target"]),
+            source_terms=stated_terms(loaded["source"]),
+            target_terms=stated_terms(loaded["target"]),
         )
         common = sorted(set(found.source.values()))
         if len(common) < 2:
@@ -172,7 +172,7 @@ def _together(*texts: str) -> str:
     return "; ".join(dict.fromkeys(filter(None, texts)))
 
 
-def _stated_terms(cells: AnnData) -> dict[str, str]:
+def stated_terms(cells: AnnData) -> dict[str, str]:
     """Return the term that most cells of each label have, where the dataset states terms."""
     if "ontology" not in cells.obs:
         return {}

@@ -35,6 +35,12 @@ _N_CONTROL = 200
 _N_PER_PERTURBATION = 60
 _N_RESPONDING = 40
 _RESPONSE = 0.8
+_N_REGULATORS = 20
+_N_TARGETS = 25
+_REGULATION = 0.6
+_ACTIVITY = 0.8
+_NETWORK_CELLS = 600
+_NETWORK_DEPTH = 2000.0
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,30 @@ class PerturbationTruth:
     effects: NDArray[np.float64]
 
 
+@dataclass(frozen=True)
+class NetworkTruth:
+    """What :func:`synthetic_network` was made of.
+
+    Parameters
+    ----------
+    regulators
+        Names, ``(n_regulators,)``.
+    genes
+        Names, ``(n_genes,)``.
+    weights
+        Natural logarithm of the factor on each gene at an activity of 1, ``(n_regulators, n_genes)``; 0 for most.
+    """
+
+    regulators: tuple[str, ...]
+    genes: tuple[str, ...]
+    weights: NDArray[np.float64]
+
+    @property
+    def edges(self) -> list[tuple[str, str]]:
+        """Regulator and target of each edge."""
+        return [(self.regulators[i], self.genes[j]) for i, j in np.argwhere(self.weights)]
+
+
 def synthetic_batches(*, seed: int = 0) -> AnnData:
     """Return 600 cells × 500 genes of five types (one rare and close to another) in three batches of uneven make-up.
 
@@ -102,6 +132,16 @@ def synthetic_perturbations(*, seed: int = 0) -> AnnData:
     ``obs`` has ``perturbation``; see :func:`simulate_perturbations` for the truth behind it.
     """
     return simulate_perturbations(seed=seed)[0]
+
+
+def synthetic_network(*, seed: int = 0) -> AnnData:
+    """Return 600 cells × 500 genes, 20 of which regulate 25 others each; see :func:`simulate_network`."""
+    return simulate_network(seed=seed)[0]
+
+
+def network_edges(*, seed: int = 0) -> list[tuple[str, str]]:
+    """Return regulator and target of each edge behind :func:`synthetic_network`."""
+    return simulate_network(seed=seed)[1].edges
 
 
 def simulate_batches(*, seed: int) -> tuple[AnnData, BatchTruth]:
@@ -159,6 +199,27 @@ def simulate_perturbations(*, seed: int) -> tuple[AnnData, PerturbationTruth]:
     counts = _counts(rng, log_means=base + np.concatenate([np.zeros((1, N_GENES)), effects])[which])
     obs = {"perturbation": np.array(["control", *perturbations])[which]}
     return _cells(counts, obs=obs, genes=genes), PerturbationTruth(perturbations=perturbations, effects=effects)
+
+
+def simulate_network(*, seed: int) -> tuple[AnnData, NetworkTruth]:
+    """Return the cells of :func:`synthetic_network` and what they were made of.
+
+    Each regulator has an activity in each cell, which its own expression shows and its targets follow, up or down. Who
+    regulates whom is drawn: the symbols are real, the network is not.
+    """
+    rng = np.random.default_rng(seed)
+    base, genes = rng.normal(0.0, 1.0, N_GENES), _genes(rng)
+    regulators = np.sort(rng.choice(np.flatnonzero(base > np.median(base)), _N_REGULATORS, replace=False))
+    weights = np.zeros((_N_REGULATORS, N_GENES))
+    for row, own in zip(weights, regulators, strict=True):
+        targets = rng.choice(np.delete(np.arange(N_GENES), own), _N_TARGETS, replace=False)
+        row[targets] = _REGULATION * rng.choice([-1, 1], _N_TARGETS)
+    activity = rng.normal(0.0, 1.0, (_NETWORK_CELLS, _N_REGULATORS))
+    log_means = base + activity @ weights
+    log_means[:, regulators] += _ACTIVITY * activity
+    counts = _counts(rng, log_means=log_means, depth=_NETWORK_DEPTH)
+    truth = NetworkTruth(tuple(genes[i] for i in regulators), tuple(genes), weights)
+    return _cells(counts, obs={}, genes=genes), truth
 
 
 def _type_means(rng: np.random.Generator, base: NDArray[np.float64]) -> NDArray[np.float64]:

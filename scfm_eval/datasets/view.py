@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scfm_eval.datasets.genes import HALF, Resolution, looks_ensembl, resolve
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.models.protocols import GeneIds
+from scfm_eval.results import OrthologRecord
 
 _COLUMN: dict[GeneIds, str] = {"symbol": "symbol", "ensembl": "ensembl_id"}
 
@@ -35,6 +36,8 @@ class Readable:
         Genes whose counts were added to another gene of the same id.
     hint
         What to look at when little is readable; empty when nothing strikes.
+    orthologs
+        What became of the genes of another organism; ``None`` where they were read as they are.
     """
 
     genes: float
@@ -43,6 +46,7 @@ class Readable:
     ambiguous: list[str] = field(default_factory=list)
     merged: int = 0
     hint: str = ""
+    orthologs: OrthologRecord | None = None
 
 
 def view(
@@ -52,6 +56,7 @@ def view(
     source_gene_ids: GeneIds,
     vocabulary: Collection[str] | None = None,
     keep: tuple[str, ...] = ("batch",),
+    read_as: pd.DataFrame | None = None,
 ) -> tuple[AnnData, Readable]:
     """Return what a model is given of ``cells``, and how much of them it can read.
 
@@ -71,6 +76,8 @@ def view(
         Gene ids that the model can read; ``None`` when it does not say.
     keep
         Columns of ``obs`` that the model may see, as far as the dataset has them.
+    read_as
+        Other names of the genes, in place of ``cells.var``; a gene whose name is ``""`` is left out.
 
     Returns
     -------
@@ -81,7 +88,8 @@ def view(
     if gene_ids is None:
         seen = AnnData(X=cells.X.copy(), obs=obs, var=pd.DataFrame(index=cells.var_names.copy()))
         return seen, Readable(genes=1.0, counts=1.0, n_genes=cells.n_vars)
-    found = _resolved(cells, target=gene_ids, source=source_gene_ids, vocabulary=vocabulary)
+    var = cells.var if read_as is None else read_as
+    found = _resolved(var, target=gene_ids, source=source_gene_ids, vocabulary=vocabulary)
     X, names = _gathered(cells.X, found.targets)
     mapped = sum(target is not None for target in found.targets)
     total = float(cells.X.sum(dtype=np.float64))
@@ -97,7 +105,12 @@ def view(
 
 
 def measured_names(
-    cells: AnnData, *, gene_ids: GeneIds | None, source_gene_ids: GeneIds, vocabulary: Collection[str] | None
+    cells: AnnData,
+    *,
+    gene_ids: GeneIds | None,
+    source_gene_ids: GeneIds,
+    vocabulary: Collection[str] | None,
+    read_as: pd.DataFrame | None = None,
 ) -> dict[str, str | None]:
     """Return what a model calls each gene of ``cells`` in its view; ``None`` for one that it cannot read.
 
@@ -105,7 +118,8 @@ def measured_names(
     """
     if gene_ids is None:
         return {gene: gene for gene in cells.var_names}
-    found = _resolved(cells, target=gene_ids, source=source_gene_ids, vocabulary=vocabulary)
+    var = cells.var if read_as is None else read_as
+    found = _resolved(var, target=gene_ids, source=source_gene_ids, vocabulary=vocabulary)
     return dict(zip(cells.var_names, found.targets, strict=True))
 
 
@@ -120,7 +134,7 @@ def require_readable(readable: Readable, *, model: str, dataset: str, minimum: f
 
 
 def fingerprint(cells: AnnData) -> str:
-    """Return the sha256 (hex) of counts, shape, cell ids, gene ids and the columns of ``obs``.
+    """Return the sha256 (hex) of counts, shape, cell ids, gene ids, the columns of ``obs`` and a network.
 
     The order of cells and genes matters; the order in which a row stores its values does not.
     """
@@ -139,17 +153,20 @@ def fingerprint(cells: AnnData) -> str:
             *("\x01" if missing else str(v) for v, missing in zip(column, column.isna(), strict=True)),
         ]
         digest.update("".join(f"{len(value)}:{value}" for value in values).encode())
+    if "network" in cells.uns:
+        digest.update("\0".join(map(str, np.ravel(cells.uns["network"]))).encode())
     return digest.hexdigest()
 
 
-def _resolved(cells: AnnData, *, target: GeneIds, source: GeneIds, vocabulary: Collection[str] | None) -> Resolution:
+def _resolved(var: pd.DataFrame, *, target: GeneIds, source: GeneIds, vocabulary: Collection[str] | None) -> Resolution:
     known = None if vocabulary is None else frozenset(vocabulary)
-    by_index = resolve(list(cells.var_names), source=source, target=target, vocabulary=known)
-    if source == target or _COLUMN[target] not in cells.var:
-        return by_index
-    own = resolve(list(cells.var[_COLUMN[target]].astype(str)), source=target, target=target, vocabulary=known)
-    targets = np.where(own.targets == None, by_index.targets, own.targets)  # noqa: E711
-    left = {gene for gene, found in zip(cells.var_names, targets, strict=True) if found is None}
+    by_index = resolve(list(var.index), source=source, target=target, vocabulary=known)
+    targets = by_index.targets
+    if source != target and _COLUMN[target] in var:
+        own = resolve(list(var[_COLUMN[target]].astype(str)), source=target, target=target, vocabulary=known)
+        targets = np.where(own.targets == None, targets, own.targets)  # noqa: E711
+    targets[(var.index == "") | (targets == "")] = None
+    left = {gene for gene, found in zip(var.index, targets, strict=True) if found is None}
     return Resolution(
         targets=targets,
         ambiguous=[gene for gene in by_index.ambiguous if gene in left],

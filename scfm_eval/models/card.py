@@ -33,7 +33,7 @@ class Card:
     gene_ids
         Namespace of the genes that it reads; ``None`` takes the dataset's own.
     organisms
-        Organisms whose cells it reads; empty where it does not say.
+        Organisms whose cells it reads, first the one whose genes it names; empty where it does not say.
     needs
         Dataset keys without which it means nothing, e.g. ``("batch",)``.
     sees
@@ -52,6 +52,8 @@ class Card:
         In which points the default is not what the published code computes, and which option gives that.
     exceptions
         Checks of ``tests/conformance`` that it does not pass, by name without ``test_``, with the reason.
+    tolerances
+        Largest 1 − cosine between a cell's row in a lower precision and in float32, by precision.
     published_parameters, published_genes, published_layers
         Sizes of the published network; ``None`` where they are not known.
     download_bytes
@@ -77,6 +79,7 @@ class Card:
     untrained: str = ""
     definition: str = ""
     exceptions: Mapping[str, str] = field(default_factory=dict)
+    tolerances: Mapping[str, float] = field(default_factory=dict)
     published_parameters: int | None = None
     published_genes: int | None = None
     published_layers: int | None = None
@@ -90,7 +93,7 @@ _KINDS: dict[Any, tuple[str, tuple[str, ...]]] = {
     ),
     tuple: ("tuple", ("organisms", "needs", "sees", "pretrained_on")),
     bool: ("True or False", ("asks_licence", "trained_here", "transductive", "in_default_run")),
-    Mapping: ("dictionary", ("exceptions",)),
+    Mapping: ("dictionary", ("exceptions", "tolerances")),
     int | None: (
         "whole number",
         ("published_parameters", "published_genes", "published_layers", "download_bytes"),

@@ -26,22 +26,50 @@ _SAID = 200  # characters
 _FETCH_AGAIN = "fetch the file again from the pinned release"
 
 
+class Inert:
+    """Stands for an object of a file whose class is not wanted: its data are kept, and nothing of the class is run.
+
+    Attributes
+    ----------
+    arguments, state
+        What the object would have been made from, and what it would have been filled with.
+    """
+
+    arguments: tuple[Any, ...]
+    state: Any = None
+
+    def __new__(cls, *arguments: Any) -> Inert:
+        """Keep the arguments; pickles fill some objects without ever calling ``__init__``."""
+        made = super().__new__(cls)
+        made.arguments = arguments
+        return made
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+
 class _PlainUnpickler(pickle.Unpickler):
     """Knows containers, strings, numbers and numpy arrays; a pickle that names anything else is refused."""
 
-    def __init__(self, content: bytes, *, path: Path) -> None:
+    def __init__(self, content: bytes, *, path: Path, inert: Sequence[str]) -> None:
         super().__init__(io.BytesIO(content))
-        self._path = path
+        self._path, self._inert = path, inert
 
     def find_class(self, module: str, name: str) -> Any:
-        known = _harmless().get((module.replace("numpy.core", "numpy._core"), name))
-        if known is None:
-            raise InvalidInputError(
-                asked=f"plain data in {self._path}",
-                found=f"a pickle that calls {module}.{name}; nothing of it was executed",
-                remedy="use the file of the pinned release, or convert the dictionary to .json",
-            )
-        return known
+        return _stand_in(module, name, inert=self._inert, path=self._path)
+
+
+def _stand_in(module: str, name: str, *, inert: Sequence[str], path: Path) -> Any:
+    known = _harmless().get((module.replace("numpy.core", "numpy._core"), name))
+    if known is None and any(re.fullmatch(pattern, f"{module}.{name}") for pattern in inert):
+        return type(name, (Inert,), {})
+    if known is None:
+        raise InvalidInputError(
+            asked=f"plain data in {path}",
+            found=f"a pickle that calls {module}.{name}; nothing of it was executed",
+            remedy="use the file of the pinned release, or convert the dictionary to .json",
+        )
+    return known
 
 
 def _harmless() -> dict[tuple[str, str], Any]:
@@ -54,8 +82,15 @@ def _harmless() -> dict[tuple[str, str], Any]:
         ("numpy", "dtype"): np.dtype,
         ("numpy", "ndarray"): np.ndarray,
         ("collections", "OrderedDict"): OrderedDict,
+        ("collections", "defaultdict"): _plain_dictionary,
+        ("builtins", "dict"): dict,
+        ("builtins", "bytes"): bytes,
         ("_codecs", "encode"): _latin1,
     }
+
+
+def _plain_dictionary(*_: Any) -> dict[Any, Any]:
+    return {}
 
 
 def _latin1(text: str, encoding: str) -> bytes:
@@ -65,10 +100,17 @@ def _latin1(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
-def read_pickle(path: Path) -> Any:
-    """Return the plain data in a pickle or a ``.json`` file; nothing in it is executed.
+def read_pickle(path: Path, *, inert: Sequence[str] = ()) -> Any:
+    r"""Return the plain data in a pickle or a ``.json`` file; nothing in it is executed.
 
     Plain are containers, strings, numbers and numpy scalars and arrays.
+
+    Parameters
+    ----------
+    path
+        The file.
+    inert
+        Regular expressions of classes and functions, e.g. ``r"sklearn\..*"``, in whose place :class:`Inert` stands.
 
     Raises
     ------
@@ -77,12 +119,14 @@ def read_pickle(path: Path) -> Any:
     """
     with refusing(asked=f"the content of {path}", remedy=_FETCH_AGAIN):
         content = path.read_bytes()
-        return json.loads(content) if path.suffix == ".json" else _PlainUnpickler(content, path=path).load()
+        return (
+            json.loads(content) if path.suffix == ".json" else _PlainUnpickler(content, path=path, inert=inert).load()
+        )
 
 
-def read_dictionary(path: Path) -> dict[str, Any]:
-    """Return the dictionary in a pickle or a ``.json`` file; raises like :func:`read_pickle`, also for other data."""
-    content = read_pickle(path)
+def read_dictionary(path: Path, *, inert: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the dictionary in a pickle or a ``.json`` file; as :func:`read_pickle`, and raises for other data too."""
+    content = read_pickle(path, inert=inert)
     if isinstance(content, Mapping):
         return dict(content)
     raise InvalidInputError(asked=f"a dictionary in {path}", found=f"a {type(content).__name__}", remedy=_FETCH_AGAIN)
@@ -161,8 +205,15 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         return dict(load_file(path))
 
 
-def read_checkpoint(path: Path) -> Any:
+def read_checkpoint(path: Path, *, inert: Sequence[str] = ()) -> Any:
     """Return what ``torch.save`` wrote, on the CPU: tensors and plain data, nested or not; nothing is executed.
+
+    Parameters
+    ----------
+    path
+        The file.
+    inert
+        See :func:`read_pickle`; where there are any, numpy arrays are read too.
 
     Raises
     ------
@@ -172,7 +223,13 @@ def read_checkpoint(path: Path) -> Any:
     import torch
 
     with refusing(asked=f"the content of {path}", remedy=_FETCH_AGAIN):
-        return torch.load(path, weights_only=True, map_location="cpu")
+        known: list[Any] = []
+        if inert:
+            named = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+            known = [(_stand_in(*name.rpartition(".")[::2], inert=inert, path=path), name) for name in named]
+            known += {type(np.dtype(code)) for code in np.typecodes["All"]}
+        with torch.serialization.safe_globals(known):
+            return torch.load(path, weights_only=True, map_location="cpu")
 
 
 def only_tensors(content: Any, *, path: Path) -> dict[str, Tensor]:

@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from anndata import AnnData
 from numpy.typing import NDArray
-from torch import Tensor
 
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.models import checkpoint
@@ -30,15 +29,6 @@ from scfm_eval.models.batching import (
 )
 from scfm_eval.models.counts import csr_counts
 from scfm_eval.models.finetuning import FineTunes
-from scfm_eval.models.geneformer_network import (
-    Batch,
-    Pooling,
-    bert,
-    bert_files,
-    expected_ranks,
-    load_bert,
-    pooled_layers,
-)
 from scfm_eval.models.geneformer_tokens import (
     DICTIONARIES,
     NOT_A_GENE,
@@ -48,9 +38,14 @@ from scfm_eval.models.geneformer_tokens import (
     sentences,
 )
 from scfm_eval.models.protocols import Effect, Reconstruction
-from scfm_eval.models.unfreezing import Encoder
 from scfm_eval.models.weights import Home, PublishedWeights
 from scfm_eval.timing import phase
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from scfm_eval.models.geneformer_network import Batch, Pooling
+    from scfm_eval.models.unfreezing import Encoder
 
 
 class Geneformer(PublishedWeights, FineTunes):
@@ -77,10 +72,16 @@ class Geneformer(PublishedWeights, FineTunes):
     name: ClassVar[str] = "geneformer"
     role: ClassVar[str] = "model"
     gene_ids: ClassVar[str] = "ensembl"
+    organisms: ClassVar[tuple[str, ...]] = ("Homo sapiens",)
     repo: ClassVar[str] = "ctheodoris/Geneformer"
     revision: ClassVar[str] = "ad8f66dfcda3ebbd148d916c01f31339c5b95a15"
     licence: ClassVar[str] = "Apache-2.0"
     citation: ClassVar[str] = "10.1101/2024.08.16.608180"
+    home: ClassVar[str] = "https://huggingface.co/ctheodoris/Geneformer"
+    published_parameters: ClassVar[int | None] = 104_000_000
+    published_genes: ClassVar[int | None] = 20_271
+    published_layers: ClassVar[int | None] = 12
+    tolerances: ClassVar[dict[str, float]] = {"bfloat16": 1e-3, "float16": 1e-4}
     variant: ClassVar[str] = "Geneformer-V2-104M"
     dictionaries: ClassVar[str] = "geneformer"
     corpus: ClassVar[str] = "gc104M"
@@ -96,6 +97,8 @@ class Geneformer(PublishedWeights, FineTunes):
         batch_size: int | None = None,
         offline: bool = False,
     ) -> None:
+        from scfm_eval.models.geneformer_network import load_bert
+
         self.device, self.precision, self.batch_size = device, precision, batch_size or usual_batch_size(device)
         self.pooling = pooling
         folder = self.locate(weights, offline=offline)
@@ -114,6 +117,8 @@ class Geneformer(PublishedWeights, FineTunes):
     @classmethod
     def sources(cls, weights: Path) -> list[Path]:
         """Return checkpoint, settings and dictionaries in the weights folder."""
+        from scfm_eval.models.geneformer_network import bert_files
+
         model, places = cls._places(Path(weights))
         return [*bert_files(model), *GeneDictionaries.read(places).files]
 
@@ -151,6 +156,8 @@ class Geneformer(PublishedWeights, FineTunes):
         gene is masked: this says how much of the identity of its own gene a layer still holds at a place, in the form
         in which the head looks for it, and the head was trained on the last layer. Raises like :meth:`embed`.
         """
+        from scfm_eval.models.geneformer_network import expected_ranks
+
         tokens = self._read(cells)
         lengths = np.array([len(cell) for cell in tokens])
         n_genes = lengths - len(self._special)
@@ -207,9 +214,13 @@ class Geneformer(PublishedWeights, FineTunes):
         return sentences(ranked, length=self._max_length, special=self._special, names=list(cells.obs_names))
 
     def _batch(self, tokens: Sequence[NDArray[np.int64]], cells: NDArray[np.int64]) -> Batch:
+        from scfm_eval.models.geneformer_network import Batch
+
         return Batch.of([tokens[i] for i in cells], enclosed=bool(self._special), device=self._bert.device)
 
     def _pooled(self, tokens: Sequence[NDArray[np.int64]], layers: Sequence[int]) -> list[NDArray[np.float32]]:
+        from scfm_eval.models.geneformer_network import pooled_layers
+
         return pool_in_batches(
             lambda batch: pooled_layers(self._bert, self._batch(tokens, batch), pooling=self.pooling, layers=layers),
             np.array([len(cell) for cell in tokens]),
@@ -221,6 +232,9 @@ class Geneformer(PublishedWeights, FineTunes):
         return {"token_budget": budget, "device": device, "precision": self.precision, "name": self.name}
 
     def _encoder(self) -> Encoder:
+        from scfm_eval.models.geneformer_network import Batch, pooled_layers
+        from scfm_eval.models.unfreezing import Encoder
+
         model, last = self._bert, self._bert.config.num_hidden_layers
 
         def pooled(tokens: Sequence[NDArray[np.int64]]) -> Tensor:
@@ -230,6 +244,8 @@ class Geneformer(PublishedWeights, FineTunes):
         return Encoder(model.bert, model.bert.encoder.layer, model.config.hidden_size, pooled)
 
     def _draw_weights(self, seed: int) -> None:
+        from scfm_eval.models.geneformer_network import bert
+
         self._bert = bert(self._bert.config.to_dict(), seed=seed).to(self._bert.device)
 
     def _check_pooling(self) -> None:
@@ -259,6 +275,9 @@ class GeneformerV1(Geneformer):
 
     name = "geneformer-v1-10m"
     citation = "10.1038/s41586-023-06139-9"
+    published_parameters = 10_000_000
+    published_genes = 25_424
+    published_layers = 6
     variant = "Geneformer-V1-10M"
     dictionaries = "geneformer/gene_dictionaries_30m"
     corpus = "gc30M"
@@ -268,6 +287,8 @@ class GeneformerV2Large(Geneformer):
     """Geneformer V2-316M, frozen; see :class:`Geneformer` for the parameters."""
 
     name = "geneformer-v2-316m"
+    published_parameters = 316_000_000
+    published_layers = 18
     variant = "Geneformer-V2-316M"
 
 
@@ -289,6 +310,10 @@ class GeneformerMini(Geneformer):
     name = "geneformer-mini"
     revision = "1"
     licence = "BSD-3-Clause; data: see its card"
+    home = ""
+    published_parameters = 1_854_563
+    published_genes = 16_447
+    published_layers = 3
     packaged: ClassVar[str] = "geneformer-mini"
     pretrained_on: ClassVar[tuple[str, ...]] = ("pbmc3k", "hao_pbmc", "pancreas", "heart", "scib_pancreas", "hpancreas")
     fine_tuning: ClassVar[dict[str, Any]] = {"learning_rate": 1e-3, "epochs": 5}
@@ -333,5 +358,7 @@ class UntrainedGeneformer(GeneformerMini):
     @classmethod
     def sources(cls, weights: Path) -> list[Path]:
         """Return settings and dictionaries in the weights folder: the checkpoint decides nothing here."""
+        from scfm_eval.models.geneformer_network import bert_files
+
         model, places = cls._places(Path(weights))
         return [bert_files(model)[0], *GeneDictionaries.read(places).files]

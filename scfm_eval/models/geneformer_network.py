@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from scfm_eval.errors import InvalidInputError
-from scfm_eval.models import checkpoint
+from scfm_eval.models import blocks, checkpoint
 from scfm_eval.models.batching import padded
 from scfm_eval.models.files import refusing
 
@@ -106,23 +106,16 @@ def _pool(hidden: Tensor, genes: Tensor, pooling: Pooling) -> Tensor:
 def expected_ranks(model: Any, batch: Batch) -> list[Tensor]:
     """Return the rank that the masked-LM head expects at the place of each gene ``(n_values,)``, on every layer.
 
-    Of the head's logits at a place, those of the cell's own genes make a distribution (softmax); the expected rank is
-    the mean of these genes' ranks under it, 1 at the front of the sentence and 0 at its end.
-
     Parameters
     ----------
     model, batch
-        See :func:`hidden_layers`.
+        See :func:`hidden_layers`, and :func:`scfm_eval.models.blocks.expected_ranks`.
     """
-    n_genes = batch.genes.sum(dim=1, keepdim=True)
-    rank = 1 - (batch.genes.cumsum(dim=1) - 1) / (n_genes - 1).clamp(min=1)  # (b, l)
     head, words = model.cls.predictions, model.bert.embeddings.word_embeddings.weight[batch.ids]  # (b, l, d)
-    others = ~batch.genes[:, None, :]
     made = []
     for hidden in hidden_layers(model, batch, last=model.config.num_hidden_layers):
         logits = head.transform(hidden) @ words.mT + head.bias[batch.ids][:, None, :]  # (b, place, gene)
-        shares = logits.float().masked_fill(others, -torch.inf).softmax(dim=2)
-        made.append((shares * rank[:, None, :]).sum(dim=2)[batch.genes])
+        made.append(blocks.expected_ranks(logits, batch.genes))
     return made
 
 

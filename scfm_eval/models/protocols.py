@@ -90,8 +90,20 @@ class GenePairScorer(Protocol):
         ...
 
 
+class ToldOfGenes(Protocol):
+    """A control that is told what is true of genes before it is asked about them."""
+
+    def tell_genes(self, genes: Sequence[str], *, truth: NDArray[np.bool_]) -> None:
+        """Take in one row of ``truth`` per gene ``(n_genes, n)``: its terms, or the genes that it regulates."""
+        ...
+
+
 class Annotator(Protocol):
-    """Names the type of a cell without learning from the dataset: its labels come with its weights."""
+    """Names the type of a cell without learning from the dataset: its labels come with its weights.
+
+    A class whose labels have to be given to it first says so in a class method ``lacks_labels() -> str``: what is
+    missing and how to get it, or nothing once it is there.
+    """
 
     def annotate(self, cells: AnnData) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
         """Return the model's own labels ``(C,)`` and the probability of each for each cell ``(n_cells, C)``."""
@@ -280,6 +292,31 @@ class Pretrained(Protocol):
     def vocabulary(cls, weights: Path) -> Collection[str]:
         """Return the gene ids, in the class's ``gene_ids`` namespace, that the weights folder names."""
         ...
+
+
+CAPABILITIES: dict[str, type] = {
+    "embed": Embedder,
+    "layers": LayerEmbedder,
+    "native reconstruction": Reconstructor,
+    "fine-tune": FineTuner,
+    "annotate": Annotator,
+    "perturb": Perturber,
+    "predict perturbations": PerturbationPredictor,
+    "genes": GeneEmbedder,
+    "gene pairs": GenePairScorer,
+}
+"""What a model can be able to do, by the word that tables have for it."""
+
+
+def capabilities(model: type) -> list[str]:
+    """Return what a class can do, in the words of :data:`CAPABILITIES`."""
+    return [word for word, capability in CAPABILITIES.items() if not missing_methods(model, capability)]
+
+
+def members_of(model: type) -> tuple[type, ...]:
+    """Return the members of an ensemble; of any other model, only itself."""
+    members: tuple[type, ...] = getattr(model, "members", (model,))
+    return members
 
 
 def learns_here(model: type) -> bool:

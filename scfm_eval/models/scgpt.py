@@ -8,12 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from anndata import AnnData
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from scfm_eval.datasets.download import RemoteFile, fetch
 from scfm_eval.errors import InvalidInputError
@@ -30,17 +29,15 @@ from scfm_eval.models.batching import (
 from scfm_eval.models.counts import csr_counts
 from scfm_eval.models.finetuning import FineTunes
 from scfm_eval.models.protocols import Effect, Reconstruction
-from scfm_eval.models.scgpt_network import (
-    Pooling,
-    load_network,
-    network_files,
-    redrawn,
-    stated_length,
-)
 from scfm_eval.models.scgpt_tokens import Binning, Sentence, perturbed, read_vocabulary, sentences
-from scfm_eval.models.unfreezing import Encoder
 from scfm_eval.models.weights import PublishedWeights, weights_cache
 from scfm_eval.timing import phase
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from scfm_eval.models.scgpt_network import Pooling
+    from scfm_eval.models.unfreezing import Encoder
 
 _PUBLISHED_LENGTH = 1200
 
@@ -78,10 +75,16 @@ class ScGPT(PublishedWeights, FineTunes):
     name: ClassVar[str] = "scgpt"
     role: ClassVar[str] = "model"
     gene_ids: ClassVar[str] = "symbol"
+    organisms: ClassVar[tuple[str, ...]] = ("Homo sapiens",)
     repo: ClassVar[str] = "tdc/scGPT"
     revision: ClassVar[str] = "acf749f35bf5c0b00633838f02588272ed0d9911"
     licence: ClassVar[str] = "MIT"
     citation: ClassVar[str] = "10.1038/s41592-024-02201-0"
+    home: ClassVar[str] = "https://huggingface.co/tdc/scGPT"
+    published_parameters: ClassVar[int | None] = 51_000_000
+    published_genes: ClassVar[int | None] = 60_694
+    published_layers: ClassVar[int | None] = 12
+    tolerances: ClassVar[dict[str, float]] = {"bfloat16": 1e-3, "float16": 1e-4}
     files: ClassVar[tuple[str, ...]] = ("config.json", "model.safetensors")
     vocabulary_url: ClassVar[str] = "https://dataverse.harvard.edu/api/access/datafile/10809431"
     vocabulary_sha256: ClassVar[str] = "ee2b2c90158eedb97c2318e49abaaed0a02c6fdf7e3f7ca6a821906413c4d2a4"
@@ -100,6 +103,8 @@ class ScGPT(PublishedWeights, FineTunes):
         batch_size: int | None = None,
         offline: bool = False,
     ) -> None:
+        from scfm_eval.models.scgpt_network import load_network
+
         self.device, self.precision, self.batch_size = device, precision, batch_size or usual_batch_size(device)
         self.pooling, self.binning, self.seed = pooling, binning, seed
         folder = self.locate(weights, offline=offline)
@@ -132,6 +137,8 @@ class ScGPT(PublishedWeights, FineTunes):
     @classmethod
     def sources(cls, weights: Path) -> list[Path]:
         """Return checkpoint, settings and vocabulary of the weights folder, which :meth:`locate` has made complete."""
+        from scfm_eval.models.scgpt_network import network_files
+
         return [*network_files(Path(weights)), cls._vocabulary_file(Path(weights), offline=True)]
 
     @classmethod
@@ -235,6 +242,10 @@ class ScGPT(PublishedWeights, FineTunes):
         return {"token_budget": budget, "device": self.device, "precision": self.precision, "name": self.name}
 
     def _encoder(self) -> Encoder:
+        from torch import nn
+
+        from scfm_eval.models.unfreezing import Encoder
+
         network, pooling = self._network, self.pooling
 
         def pooled(cells: Sequence[Sentence]) -> Tensor:
@@ -244,6 +255,8 @@ class ScGPT(PublishedWeights, FineTunes):
         return Encoder(parts, network.blocks, network.width, pooled, length=lambda cell: len(cell[0]))
 
     def _draw_weights(self, seed: int) -> None:
+        from scfm_eval.models.scgpt_network import redrawn
+
         self._network = redrawn(self._network, seed=seed)
 
     @classmethod
@@ -272,6 +285,10 @@ class ScGPTMini(ScGPT):
     name = "scgpt-mini"
     revision = "1"
     licence = "BSD-3-Clause; data: see its card"
+    home = ""
+    published_parameters = 1_832_161
+    published_genes = 16_447
+    published_layers = 3
     packaged: ClassVar[str] = "scgpt-mini"
     pretrained_on: ClassVar[tuple[str, ...]] = ("pbmc3k", "hao_pbmc", "pancreas", "heart", "scib_pancreas", "hpancreas")
     fine_tuning: ClassVar[dict[str, Any]] = {"learning_rate": 1e-3, "epochs": 5}
@@ -280,6 +297,8 @@ class ScGPTMini(ScGPT):
 
     @classmethod
     def _usual_length(cls, folder: Path) -> int:
+        from scfm_eval.models.scgpt_network import stated_length
+
         return stated_length(folder)
 
 
@@ -323,4 +342,6 @@ class UntrainedScGPT(ScGPTMini):
     @classmethod
     def sources(cls, weights: Path) -> list[Path]:
         """Return settings and vocabulary of the weights folder: the checkpoint decides nothing here."""
+        from scfm_eval.models.scgpt_network import network_files
+
         return [network_files(Path(weights))[1], cls._vocabulary_file(Path(weights), offline=True)]

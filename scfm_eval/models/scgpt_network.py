@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from scfm_eval.models import checkpoint
 from scfm_eval.models.batching import padded
+from scfm_eval.models.blocks import Block, layer_outputs
 from scfm_eval.models.files import refusing
 from scfm_eval.models.scgpt_tokens import CLS_VALUE, Sentence
 
@@ -54,24 +55,6 @@ class _ValueEncoder(nn.Module):
         return self.norm(self.linear2(hidden))  # type: ignore[no-any-return]
 
 
-class _Block(nn.Module):
-    # torch's own layer takes a path of its own in inference, which holds all attention weights and is slower
-    def __init__(self, width: int, n_heads: int, d_hid: int) -> None:
-        super().__init__()
-        self.self_attn = nn.MultiheadAttention(width, n_heads, batch_first=True)
-        self.linear1, self.linear2 = nn.Linear(width, d_hid), nn.Linear(d_hid, width)
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-
-    def forward(self, hidden: Tensor, mask: Tensor | None) -> Tensor:
-        attention = self.self_attn
-        joined = nn.functional.linear(hidden, attention.in_proj_weight, attention.in_proj_bias)  # (b, l, 3 d)
-        heads = joined.reshape(*hidden.shape[:2], 3, attention.num_heads, -1)
-        query, key, value = heads.permute(2, 0, 3, 1, 4)  # (b, h, l, d / h)
-        attended = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        hidden = self.norm1(hidden + attention.out_proj(attended.transpose(1, 2).flatten(2)))
-        return self.norm2(hidden + self.linear2(torch.relu(self.linear1(hidden))))  # type: ignore[no-any-return]
-
-
 class _ExpressionDecoder(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -101,7 +84,7 @@ class ScGPTNetwork(nn.Module):
         self.encoder = _GeneEncoder(n_tokens, width, padding)
         self.value_encoder = _ValueEncoder(width)
         self.transformer_encoder = nn.ModuleDict(
-            {"layers": nn.ModuleList(_Block(width, n_heads, d_hid) for _ in range(n_layers))}
+            {"layers": nn.ModuleList(Block(width=width, n_heads=n_heads, d_hid=d_hid) for _ in range(n_layers))}
         )
         self.decoder = _ExpressionDecoder(width)
 
@@ -149,12 +132,10 @@ class ScGPTNetwork(nn.Module):
         """
         real = tokens != self.padding
         # without padding no mask at all, so that the fastest attention kernel is free to run
-        mask = None if bool(real.all()) else real[:, None, None, :]
+        padding = None if bool(real.all()) else ~real
         hidden = self.encoder(tokens) + self.value_encoder(values)  # (b, l, d)
-        yield hidden, real
-        for block in self.blocks[:last]:
-            hidden = block(hidden, mask)
-            yield hidden, real
+        for made in layer_outputs(hidden, self.blocks[:last], padding=padding):
+            yield made, real
 
     def pooled_layers(self, cells: Sequence[Sentence], *, pooling: Pooling, layers: Sequence[int]) -> list[Tensor]:
         """Return the wanted layers pooled over each cell's tokens, ``(b, d)`` each; later ones are not computed.
@@ -197,7 +178,7 @@ def build_network(*, seed: int = 0, **settings: int) -> ScGPTNetwork:
 
 def redrawn(network: ScGPTNetwork, *, seed: int) -> ScGPTNetwork:
     """Return a network of the same sizes, on the same device, with random weights."""
-    block = cast("_Block", network.blocks[0])
+    block = cast("Block", network.blocks[0])
     embedding = network.encoder.embedding
     return build_network(
         n_tokens=embedding.num_embeddings,

@@ -172,7 +172,8 @@ def _here(name: str, home: Home) -> Path | None:
         return inside if inside.is_dir() else None
     if home.downloads:
         folder = weights_cache(name)
-        return folder if all((folder / one.name).exists() for one in home.downloads) else None
+        wanted = [name for one in home.downloads for name in (one.holds or (one.name,))]
+        return folder if all((folder / name).exists() for name in wanted) else None
     if home.repo is None:
         return None
     try:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from scfm_eval.datasets.keys import check_keys
 from scfm_eval.datasets.splits import Split
 from scfm_eval.metrics import classification
-from scfm_eval.metrics.metric import Metric, Statistic
-from scfm_eval.models.protocols import Embedder
+from scfm_eval.metrics.metric import InapplicableMetricError, Metric, Statistic
+from scfm_eval.models.protocols import Embedder, members_of
 from scfm_eval.results import ScoreRecord, measure
 from scfm_eval.tasks import probes
 from scfm_eval.tasks.labelled import Labelled, has_seen_cells, split_details
@@ -34,6 +34,10 @@ _BY_PREDICTION: tuple[Metric[Any], ...] = (
 )
 _BY_PROBABILITY: tuple[Metric[Any], ...] = (classification.log_loss, classification.expected_calibration_error)
 _PERMUTATIONS = 20
+_POOLED = "knn_"
+"""The probe whose answers are pooled over the members of an ensemble."""
+_DIGITS = 9
+_NO_EMBEDDING = "an ensemble has no one embedding that this probe could read; the votes of its neighbours are scored"
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,9 @@ class Annotation:
     With donors, all cells of a donor are in one fold, and intervals are over donors. Methods that learn from the
     dataset itself learn from the training folds only, as do scaling, gene selection and PCA.
 
+    Of an ensemble, the votes of the nearest neighbours in each member's embedding are pooled, all alike; the other
+    probes have no one embedding to read. Of labels with as many votes, the first in alphabetical order is predicted.
+
     Parameters
     ----------
     n_folds
@@ -73,7 +80,8 @@ class Annotation:
 
     def refuses(self, model: type) -> str:
         """Return why ``model`` cannot take part: no embedding, or one that would have seen the test cells."""
-        return has_seen_cells(model) or lacks(model, Embedder)
+        lacking = (lacks(member, Embedder) for member in members_of(model))
+        return has_seen_cells(model) or next(filter(None, lacking), "")
 
     def check(self, cells: AnnData, *, dataset: str) -> None:
         """Raise ``InvalidInputError`` for one label only, or for a class with one cell."""
@@ -84,16 +92,24 @@ class Annotation:
         known = Labelled.of(cells)
         labels, classes = known.labels, np.unique(known.labels)
         splits = known.splits(n_folds=self.n_folds, seeds=seeds)
-        by_seed = [
-            out_of_fold(answers, known, probes=_PROBES, split=split, seed=seed)
-            for split, seed in zip(splits, seeds, strict=True)
+        members = answers.members()
+        probes = _PROBES if len(members) == 1 else {_POOLED: _PROBES[_POOLED]}
+        # member by member, so that each is loaded once
+        by_member = [
+            [
+                out_of_fold(member, known, probes=probes, split=split, seed=seed)
+                for split, seed in zip(splits, seeds, strict=True)
+            ]
+            for member in members
         ]
-        runs = {prefix: [_Predictions.of(run[prefix], classes) for run in by_seed] for prefix in _PROBES}
+        by_seed = [_pooled(of_members) for of_members in zip(*by_member, strict=True)]
+        runs = {prefix: [_Predictions.of(run[prefix], classes) for run in by_seed] for prefix in probes}
         weights = resampling_weights(donors=known.donors, strata=splits[0].fold)
         scores: dict[str, ScoreRecord] = {}
-        for prefix, of_probe in runs.items():
-            scores |= _scores(prefix, labels, of_probe, classes=classes, weights=weights)
-        told = prediction_details(labels, runs[""][0].labels, classes=classes, tested=known.among_all)
+        for prefix in _PROBES:
+            scores |= _scores(prefix, labels, runs.get(prefix, []), classes=classes, weights=weights)
+        shown = runs[min(probes)][0].labels
+        told = prediction_details(labels, shown, classes=classes, tested=known.among_all)
         return Scored(scores, told | {"split": split_details(splits[0])}, _notes(splits[0], labels))
 
 
@@ -116,6 +132,8 @@ def _scores(
             return metric.statistic(labels, run.labels, classes=classes)
 
         def statistics(of: Callable[[_Predictions], Statistic] = statistic) -> list[Statistic]:
+            if not runs:
+                raise InapplicableMetricError(_NO_EMBEDDING)
             return [of(run) for run in runs]
 
         def chance(of: Callable[[_Predictions], Statistic] = statistic) -> float:
@@ -123,6 +141,14 @@ def _scores(
 
         scores[prefix + metric.name] = measure(metric, statistics, weights=weights, chance=chance)
     return scores
+
+
+def _pooled(of_members: Sequence[dict[str, NDArray[np.float64]]]) -> dict[str, NDArray[np.float64]]:
+    """Return the mean over members of what they give each label, the same whatever their order."""
+    if len(of_members) == 1:
+        return of_members[0]
+    # rounded, or as many votes in another order of addition would be no tie
+    return {prefix: np.mean([one[prefix] for one in of_members], axis=0).round(_DIGITS) for prefix in of_members[0]}
 
 
 def _notes(split: Split, labels: NDArray[np.str_]) -> list[str]:

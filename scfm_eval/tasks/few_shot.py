@@ -18,6 +18,7 @@ from scfm_eval.metrics.metric import InapplicableMetricError, Statistic
 from scfm_eval.models.protocols import Embedder
 from scfm_eval.results import ScoreRecord, measure
 from scfm_eval.tasks import small_probes
+from scfm_eval.tasks.draws import mean_over_draws, ranks_in_class
 from scfm_eval.tasks.labelled import Labelled, has_seen_cells, split_details
 from scfm_eval.tasks.task import Answers, Scored, lacks, learns_labels, resampling_weights
 
@@ -97,7 +98,7 @@ class FewShot:
             plain = known.embedded(answers, seed=seed, train=train)
             scaled = small_probes.standardised(plain, by=train)
             for draw in range(self.n_draws):
-                rank = _ranks(labels, train, rng=np.random.default_rng([seed, fold, draw]))
+                rank = ranks_in_class(labels, train, rng=np.random.default_rng([seed, fold, draw]))
                 for k in SHOTS:
                     few = (rank >= 0) & (rank < k)
                     with threadpool_limits(1):
@@ -106,16 +107,6 @@ class FewShot:
                     centroids = small_probes.centroid_similarity(plain[few], labels[few], plain[test])
                     found["centroid_", k][draw, test] = small_probes.nearest(centroids)
         return found
-
-
-def _ranks(labels: NDArray[np.str_], train: NDArray[np.bool_], *, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Return the place of each training cell in a random order of its class, from 0; −1 for other cells."""
-    shuffled = rng.permutation(np.flatnonzero(train))
-    order = shuffled[np.argsort(labels[shuffled], kind="stable")]
-    _, starts, sizes = np.unique(labels[order], return_index=True, return_counts=True)
-    rank = np.full(len(labels), -1, dtype=np.int64)
-    rank[order] = np.arange(len(order)) - np.repeat(starts, sizes)
-    return rank
 
 
 def _known_sizes(labels: NDArray[np.str_], splits: list[Split]) -> dict[str, int]:
@@ -153,12 +144,7 @@ def _score(
 def _over_draws(labels: NDArray[np.str_], predicted: NDArray[np.str_]) -> Statistic:
     """Return the mean over draws of macro F1; ``predicted`` is ``(n_draws, n_cells)``."""
     classes = np.unique(labels)
-    each = [macro_f1.statistic(labels, draw, classes=classes) for draw in predicted]
-
-    def of_weights(weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.asarray(np.mean([statistic.of_weights(weights) for statistic in each], axis=0))
-
-    return Statistic(of_weights, n_cells=len(labels), how=each[0].how | {"n_draws": len(each)})
+    return mean_over_draws([macro_f1.statistic(labels, draw, classes=classes) for draw in predicted])
 
 
 def _details(labels: NDArray[np.str_], run: _Predictions, *, split: Split) -> dict[str, Any]:

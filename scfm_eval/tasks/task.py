@@ -40,6 +40,10 @@ class FineTuned:
 class Answers(Protocol):
     """What one model answers on one dataset; each answer is made once and kept."""
 
+    def members(self) -> Sequence[Answers]:
+        """Return the answers of each member of an ensemble; of any other model, only its own."""
+        ...
+
     def can(self, capability: type) -> bool:
         """Whether the model has the methods of a protocol."""
         ...
@@ -52,12 +56,30 @@ class Answers(Protocol):
         """Return one ``(n_cells, d)`` per layer, the input embedding first."""
         ...
 
-    def embed_genes(self, genes: Sequence[str], *, seed: int) -> NDArray[np.float32]:
-        """Return one row per gene, named as in the dataset; NaN for a gene without a vector."""
+    def embed_genes(
+        self, genes: Sequence[str], *, seed: int, truth: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.float32]:
+        """Return one row per gene, named as in the dataset; NaN for a gene without a vector.
+
+        ``truth`` ``(n_genes, n)`` is shown to a control that is told of genes, and to nobody else.
+        """
+        ...
+
+    def score_gene_pairs(
+        self, genes: Sequence[str], *, rows: NDArray[np.intp], seed: int, truth: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.float32]:
+        """Return ``(n_genes, n_genes)`` from the cells in ``rows``: how much the row's gene decides the column's.
+
+        NaN on the diagonal and for a pair without a score; ``truth`` as for :meth:`embed_genes`.
+        """
         ...
 
     def reconstruct_layers(self, *, seed: int, rows: NDArray[np.intp]) -> Reconstruction:
         """Return what the model's expression head gives on each layer for the cells in ``rows``."""
+        ...
+
+    def annotate(self, *, seed: int) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
+        """Return the model's own labels ``(C,)``, and the probability of each for all cells ``(n_cells, C)``."""
         ...
 
     def perturb(

@@ -76,9 +76,11 @@ class Throughput:
     headline: ClassVar[tuple[str, ...]] = ("cells_per_second", "log2_speed", "growth")
 
     def refuses(self, model: type) -> str:
-        """Return why ``model`` cannot take part: no embedding, or one whose cost is its training."""
+        """Return why ``model`` cannot take part: no embedding, or a cost that is not that of the forward path."""
         if learns_here(model):
             return "it learns from the dataset, so its cost is its training: see the seconds of its other results"
+        if getattr(model, "loads_at_each_call", False):
+            return "each call starts another Python and loads anew: see the seconds of its other results"
         return lacks(model, Embedder)
 
 

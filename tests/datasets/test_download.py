@@ -7,6 +7,9 @@ import hashlib
 import http.server
 import json
 import threading
+import zipfile
+from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -115,3 +118,114 @@ def test_a_dataset_without_an_address_says_what_to_put_where(tmp_path, monkeypat
     assert "toy.h5ad is not there" in error.found
     for part in ("https://example.org/toy", "toy.h5ad", "kind", "$SCFM_EVAL_DATA", "Ask nicely."):
         assert part in error.remedy
+
+
+class _InParts(_Quiet):
+    """Serves a file from the byte that is asked for, and stops after some bytes the first time."""
+
+    cut: ClassVar[int | None] = None
+    asked: ClassVar[list[str | None]] = []
+
+    def do_GET(self):
+        content = Path(self.translate_path(self.path)).read_bytes()
+        asked = self.headers.get("Range")
+        self.asked.append(asked)
+        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
+        if start >= len(content):
+            self.send_error(416)
+            return
+        self.send_response(206 if asked else 200)
+        self.send_header("Content-Length", str(len(content) - start))
+        self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        self.end_headers()
+        self.wfile.write(content[start : type(self).cut])
+
+
+@pytest.fixture
+def in_parts(tmp_path):
+    folder = tmp_path / "served"
+    folder.mkdir()
+    handler = type("Handler", (_InParts,), {"asked": []})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(handler, directory=folder))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield folder, f"http://127.0.0.1:{server.server_port}", handler
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def _known(content):
+    return hashlib.sha256(content).hexdigest()
+
+
+def test_what_was_interrupted_goes_on_where_it_stopped(in_parts, cache):
+    folder, address, handler = in_parts
+    content = bytes(range(256)) * 400
+    (folder / "a.bin").write_bytes(content)
+    cache.mkdir(parents=True)
+    (cache / "a.bin.part").write_bytes(content[:70_000])
+    fetched = fetch(RemoteFile(url=f"{address}/a.bin", name="a.bin", sha256=_known(content)))
+    assert fetched.read_bytes() == content
+    assert handler.asked == ["bytes=70000-"]
+    assert not (cache / "a.bin.part").exists()
+
+
+def test_a_connection_that_breaks_is_taken_up_again(in_parts, monkeypatch):
+    folder, address, handler = in_parts
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 20_000)
+    content = bytes(range(256)) * 400
+    (folder / "a.bin").write_bytes(content)
+    handler.cut = 60_000
+    remote = RemoteFile(url=f"{address}/a.bin", name="a.bin", sha256=_known(content))
+    assert "to do: try again" in str(refusal(lambda: fetch(remote)))
+    handler.cut = None
+    assert fetch(remote).read_bytes() == content
+    assert handler.asked[-1] == "bytes=60000-"
+
+
+def test_a_whole_part_is_not_asked_for_again_and_an_overlong_one_is_loaded_anew(in_parts, cache):
+    folder, address, handler = in_parts
+    (folder / "a.bin").write_bytes(b"whole")
+    cache.mkdir(parents=True)
+    remote = RemoteFile(url=f"{address}/a.bin", name="a.bin", sha256=_known(b"whole"))
+    (cache / "a.bin.part").write_bytes(b"whole")
+    assert fetch(remote).read_bytes() == b"whole"
+    assert handler.asked == []
+    (cache / "a.bin").unlink()
+    (cache / "a.bin.part").write_bytes(b"too long")
+    assert fetch(remote).read_bytes() == b"whole"
+    assert handler.asked == ["bytes=8-", None]
+
+
+def test_a_part_of_another_file_is_thrown_away(in_parts, cache):
+    folder, address, _ = in_parts
+    (folder / "a.bin").write_bytes(b"0123456789")
+    cache.mkdir(parents=True)
+    (cache / "a.bin.part").write_bytes(b"abc")
+    remote = RemoteFile(url=f"{address}/a.bin", name="a.bin", sha256=_known(b"0123456789"))
+    assert "thrown away" in refusal(lambda: fetch(remote)).found
+    assert list(cache.glob("a.bin*")) == [cache / "a.bin.lock"]
+    assert fetch(remote).read_bytes() == b"0123456789"
+
+
+def test_a_file_without_a_declared_hash_starts_anew(in_parts, cache):
+    folder, address, handler = in_parts
+    (folder / "a.bin").write_bytes(b"0123456789")
+    cache.mkdir(parents=True)
+    (cache / "a.bin.part").write_bytes(b"abc")
+    assert fetch(RemoteFile(url=f"{address}/a.bin", name="a.bin")).read_bytes() == b"0123456789"
+    assert handler.asked == [None]
+
+
+def test_files_are_taken_out_of_an_archive_once(served, cache):
+    folder, address = served
+    with zipfile.ZipFile(folder / "a.zip", "w") as packed:
+        packed.writestr("inside/b.txt", "text")
+    remote = RemoteFile(url=f"{address}/a.zip", name="a.zip", holds=("b.txt",))
+    fetch(remote)
+    assert (cache / "b.txt").read_text() == "text"
+    (cache / "b.txt").write_text("other")
+    fetch(remote)
+    assert (cache / "b.txt").read_text() == "other"

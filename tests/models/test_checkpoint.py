@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import pickle
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -79,6 +80,49 @@ def test_a_hostile_state_dict_is_not_executed(tmp_path):
     with pytest.raises(InvalidInputError, match="nothing of it was executed"):
         checkpoint.read_tensors(tmp_path / "m.pt")
     assert not (tmp_path / "touched").exists()
+
+
+class Shaped(Hostile):
+    """Fills itself from code of its own when it is unpickled."""
+
+    def __reduce__(self):
+        return Shaped, (self.touched,), {"width": 3}
+
+    def __setstate__(self, state) -> None:
+        self.touched.mkdir()
+
+
+@pytest.mark.parametrize("protocol", [2, 5])
+def test_objects_of_named_classes_stay_inert(tmp_path, protocol):
+    content = {"o": Shaped(tmp_path / "touched").touched.name, "s": Shaped(tmp_path / "touched"), "a": np.arange(2)}
+    (tmp_path / "p.pkl").write_bytes(pickle.dumps(content, protocol=protocol))
+    inert = (r".*\.Shaped", r"pathlib\..*")
+    made = checkpoint.read_pickle(tmp_path / "p.pkl", inert=inert)
+    assert isinstance(made["s"], checkpoint.Inert)
+    assert made["s"].state == {"width": 3}
+    assert isinstance(made["s"].arguments[0], checkpoint.Inert)
+    assert not (tmp_path / "touched").exists()
+    with pytest.raises(InvalidInputError, match="Shaped"):
+        checkpoint.read_pickle(tmp_path / "p.pkl", inert=(r"pathlib\..*", "Shaped"))
+
+
+def test_objects_in_a_torch_file_stay_inert(tmp_path):
+    frame = pd.DataFrame({"x": [1.0], "y": ["a"]}, index=pd.Index(["i"]))
+    content = {"f": frame, "n": np.array(["g", "h"], dtype=object), "d": defaultdict(dict, k=1), "t": torch.ones(2)}
+    torch.save(content, tmp_path / "m.pt")
+    made = checkpoint.read_checkpoint(tmp_path / "m.pt", inert=(r"pandas\..*", r"builtins\.slice"))
+    assert isinstance(made["f"], checkpoint.Inert)
+    assert made["n"].tolist() == ["g", "h"]
+    assert made["d"] == {"k": 1}
+    assert torch.equal(made["t"], torch.ones(2))
+    torch.save({**content, "h": Hostile(tmp_path / "touched")}, tmp_path / "m.pt")
+    with pytest.raises(InvalidInputError, match=r"mkdir; nothing of it was executed"):
+        checkpoint.read_checkpoint(tmp_path / "m.pt", inert=(r"pandas\..*", r"builtins\.slice"))
+    assert not (tmp_path / "touched").exists()
+    # what was let in for one file is not let in for the next
+    torch.save({"n": content["n"]}, tmp_path / "n.pt")
+    with pytest.raises(InvalidInputError, match="nothing of it was executed"):
+        checkpoint.read_checkpoint(tmp_path / "n.pt")
 
 
 @pytest.mark.parametrize("keep", [0, 1, 10, 40])

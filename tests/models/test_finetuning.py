@@ -17,11 +17,12 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from scfm_eval.errors import InvalidInputError
-from scfm_eval.models.finetuning import FineTunes, _probe
+from scfm_eval.models.finetuning import FineTunes
 from scfm_eval.models.geneformer import Geneformer, GeneformerV1, UntrainedGeneformer
 from scfm_eval.models.protocols import FineTuner, FineTuning, completed, missing_methods
 from scfm_eval.models.scgpt import ScGPT, UntrainedScGPT
 from scfm_eval.models.training import Classifier, Training, balanced, rate, shuffled_batches
+from scfm_eval.models.tuning import _probe
 from scfm_eval.models.unfreezing import Encoder
 
 N_GENES, WIDTH = 30, 16

@@ -15,6 +15,9 @@ class Given:
         self.embedding = np.asarray(embedding, dtype=np.float32)
         self.trained_on, self.seeds = [], []
 
+    def members(self):
+        return [self]
+
     def embed(self, *, seed, train=None):
         self.trained_on.append(train)
         self.seeds.append(seed)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scfm_eval.tasks import few_shot, probes, small_probes
+from scfm_eval.tasks import probes, small_probes
 from scfm_eval.tasks.annotation import Annotation
+from scfm_eval.tasks.draws import ranks_in_class
 from scfm_eval.tasks.few_shot import SHOTS, FewShot
 from tests.tasks.given import Given, blobs, cells_with
 
@@ -82,18 +83,18 @@ def test_what_learns_here_is_shown_the_folds_of_the_annotation_task(monkeypatch)
 
 def test_smaller_draws_are_part_of_larger_ones_and_never_of_the_test_fold():
     train = np.arange(270) >= 54
-    rank = few_shot._ranks(LABELS, train, rng=np.random.default_rng(0))
+    rank = ranks_in_class(LABELS, train, rng=np.random.default_rng(0))
     assert (rank[~train] == -1).all()
     for name in "abc":
         assert sorted(rank[train & (name == LABELS)]) == list(range(72))
-    other = few_shot._ranks(LABELS, train, rng=np.random.default_rng(1))
+    other = ranks_in_class(LABELS, train, rng=np.random.default_rng(1))
     assert (rank != other).any()
 
 
 def test_labels_of_cells_that_are_not_known_change_nothing():
     """With other labels on the cells that no draw takes, every prediction stays."""
     X = blobs(LABELS, noise=0.5)
-    rank = few_shot._ranks(LABELS, np.arange(270) >= 54, rng=np.random.default_rng(0))
+    rank = ranks_in_class(LABELS, np.arange(270) >= 54, rng=np.random.default_rng(0))
     few = (rank >= 0) & (rank < 5)
     scaled = small_probes.standardised(X, by=np.arange(270) >= 54)
     one = small_probes.logistic_regression(scaled[few], LABELS[few], scaled[:54])

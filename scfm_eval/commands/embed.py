@@ -1,0 +1,79 @@
+"""``scfm-eval embed``: one model's embedding written into a copy of a file."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from scfm_eval.commands.written import refusing
+from scfm_eval.consent import accept_licences
+from scfm_eval.errors import InvalidInputError
+
+
+def add_to(commands: Any) -> None:
+    """Declare the command."""
+    embed = commands.add_parser("embed", help="write a model's embedding of a file into obsm of a copy of it")
+    embed.add_argument("model", help="installed name, FILE.py:Class, or a declaration .toml")
+    embed.add_argument("cells", help="my.h5ad, my.h5ad:batch=donor,counts=layers/counts, or the name of a dataset")
+    embed.add_argument("-o", "--out", type=Path, required=True, metavar="OUT.h5ad")
+    embed.add_argument("--weights", type=Path, metavar="FOLDER", help="local folder of weights")
+    embed.add_argument("--key", default="", help="name in obsm; default X_<model>")
+    embed.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    embed.add_argument("--precision", default="float32", choices=("float32", "bfloat16", "float16"))
+    embed.add_argument("--batch-size", type=int, metavar="N", help="cells of full length in a batch")
+    embed.add_argument("--seed", type=int, default=0, metavar="N")
+    embed.add_argument(
+        "--option", action="append", default=[], metavar="OPTION=VALUE", help="an option of the model's constructor"
+    )
+    embed.add_argument(
+        "--orthologs", default="", metavar="TABLE", help="packaged, or a path: read mouse genes as human"
+    )
+    embed.add_argument("--accept-licence", action="append", default=[], metavar="NAME")
+    embed.add_argument("--offline", action="store_true", help="never download")
+    embed.set_defaults(act=_embed)
+
+
+def _embed(asked: argparse.Namespace) -> None:
+    from scfm_eval.device import Resident, check_device
+    from scfm_eval.discovery import find_dataset, find_model
+    from scfm_eval.export.cells import write_cells
+    from scfm_eval.export.embedded import embedded
+    from scfm_eval.models.options import with_options
+    from scfm_eval.store import Store
+
+    dataset = find_dataset(asked.cells)
+    model = with_options(find_model(asked.model), dict(_pair(text) for text in asked.option))
+    if dataset.path is not None and dataset.path == asked.out.resolve():
+        raise InvalidInputError(
+            asked=f"to write {asked.out}", found="it is the file that is read", remedy="name another file"
+        )
+    accept_licences(asked.accept_licence)
+    check_device(asked.device)
+    settings = {"device": asked.device, "precision": asked.precision, "offline": asked.offline}
+    if asked.batch_size is not None:
+        settings["batch_size"] = asked.batch_size
+    whole, key = embedded(
+        dataset,
+        model,
+        weights=asked.weights,
+        store=Store(),
+        resident=Resident(**settings),
+        key=asked.key,
+        orthologs=asked.orthologs,
+        seed=asked.seed,
+    )
+    with refusing(asked.out):
+        write_cells(whole, asked.out)
+    made = whole.uns["scfm_eval"][key]
+    print(
+        f"{asked.out}: obsm[{key!r}], {whole.n_obs} cells x {whole.obsm[key].shape[1]}; the model could read "
+        f"{made['readable_genes']:.1%} of the genes with {made['readable_counts']:.1%} of the counts"
+    )
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise InvalidInputError(asked=f"--option {text}", found="no OPTION=VALUE", remedy="give e.g. --option layer=-1")
+    return name, value

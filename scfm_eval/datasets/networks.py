@@ -1,0 +1,150 @@
+"""Ground-truth gene networks: which gene regulates which."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from anndata import AnnData
+from numpy.typing import NDArray
+
+from scfm_eval.datasets.download import RemoteFile, fetch
+from scfm_eval.datasets.genes import namespace_of, resolve
+from scfm_eval.errors import InvalidInputError
+
+COLLECTRI = "collectri"
+"""What stands for the regulons of CollecTRI (doi:10.1093/nar/gkad841) where a network is named."""
+
+_COLLECTRI = RemoteFile(url="https://rescued.omnipathdb.org/CollecTRI.csv", name="CollecTRI.csv")
+_HEADERS = frozenset({"tf", "source", "regulator", "gene1"})
+Edge = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A directed network.
+
+    Parameters
+    ----------
+    release
+        What it is; empty for the one that a dataset states itself.
+    edges
+        Regulator and target of each edge, once each.
+    """
+
+    release: str
+    edges: tuple[Edge, ...]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A network as far as a dataset measures its genes.
+
+    Parameters
+    ----------
+    genes
+        Genes of the network, named as in the dataset, regulators first.
+    n_regulators
+        How many of them regulate something.
+    adjacency
+        Whether the row's gene regulates the column's, ``(n_genes, n_genes)``, no gene itself.
+    n_absent, n_loops
+        Edges that were left out: one of their genes is not measured, or both are the same.
+    """
+
+    genes: tuple[str, ...]
+    n_regulators: int
+    adjacency: NDArray[np.bool_]
+    n_absent: int
+    n_loops: int
+
+
+@lru_cache(maxsize=4)
+def load_network(source: str, *, offline: bool = False) -> Network:
+    """Return the network of a source: ``"collectri"``, which is downloaded, or a .csv or .tsv file.
+
+    Parameters
+    ----------
+    source
+        The first two columns of a file are regulator and target; further ones are not read, and neither is a first
+        line that names them ``TF``, ``source``, ``regulator`` or ``Gene1``.
+    offline
+        Never touch the network.
+
+    Raises
+    ------
+    InvalidInputError
+        The file is not there or malformed, or the download fails.
+    """
+    path = fetch(_COLLECTRI, offline=offline) if source == COLLECTRI else Path(source)
+    try:
+        content = path.read_bytes()
+        rows = [row for row in csv.reader(content.decode("utf-8").splitlines(), delimiter=_delimiter(content)) if row]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise _refused(path, f"{type(error).__name__}: {error}") from error
+    rows = rows[1:] if rows and rows[0][0].strip().lower() in _HEADERS else rows
+    bad = next((row for row in rows if len(row) < 2 or not row[0].strip() or not row[1].strip()), None)
+    if bad is not None or not rows:
+        raise _refused(path, "no edge" if bad is None else f"a line without two genes: {bad}")
+    edges = tuple(dict.fromkeys((row[0].strip(), row[1].strip()) for row in rows))
+    return Network(f"{path.name} {hashlib.sha256(content).hexdigest()}", edges)
+
+
+def network_of(cells: AnnData) -> Network:
+    """Return the network that the dataset itself states.
+
+    Raises
+    ------
+    InvalidInputError
+        It states none.
+    """
+    if "network" not in cells.uns:
+        raise InvalidInputError(
+            asked="the network behind these cells",
+            found="the dataset states none",
+            remedy="name one: --network FILE.csv, with regulator and target in its first two columns",
+        )
+    return Network("", tuple((str(source), str(target)) for source, target in cells.uns["network"]))
+
+
+def measured(network: Network, genes: Sequence[str]) -> Measured:
+    """Return the part of a network whose genes, under any of their names, are among ``genes``.
+
+    As in BEELINE, a gene that only regulates itself is one of the genes, and no regulator.
+    """
+    named = sorted({gene for edge in network.edges for gene in edge})
+    names = frozenset(named)
+    targets = resolve(genes, source=namespace_of(genes), target=namespace_of(named), vocabulary=names).targets
+    own: dict[str, str] = {}
+    for gene, name in zip(genes, targets, strict=True):
+        if name is not None:
+            own.setdefault(name, gene)
+    loops = [edge for edge in network.edges if edge[0] == edge[1]]
+    kept = [(own[a], own[b]) for a, b in network.edges if a != b and a in own and b in own]
+    regulators = sorted({source for source, _ in kept})
+    others = {target for _, target in kept} | {own[gene] for gene, _ in loops if gene in own}
+    every = (*regulators, *sorted(others - set(regulators)))
+    number = {gene: place for place, gene in enumerate(every)}
+    adjacency = np.zeros((len(every), len(every)), dtype=bool)
+    for source, target in kept:
+        adjacency[number[source], number[target]] = True
+    n_absent = len(network.edges) - len(loops) - len(kept)
+    return Measured(every, len(regulators), adjacency, n_absent=n_absent, n_loops=len(loops))
+
+
+def _delimiter(content: bytes) -> str:
+    first = content.split(b"\n", 1)[0]
+    return "\t" if first.count(b"\t") > first.count(b",") else ","
+
+
+def _refused(path: Path, found: str) -> InvalidInputError:
+    return InvalidInputError(
+        asked=f"a network from {path}",
+        found=found,
+        remedy="give a .csv or .tsv file with regulator and target in its first two columns",
+    )
