@@ -322,9 +322,11 @@ class StoredAnswers:
         """Return the constructor arguments that decide what is computed, defaults included."""
         defaults = {name: known.default for name, known in inspect.signature(self.model).parameters.items()}
         taken = defaults | accepted(self.model, {**self.resident.settings, "seed": seed})
-        # the device, the batch and the way to the weights do not change what is computed
-        beside = ("device", "weights", "offline", "batch_size")
-        return {name: value for name, value in taken.items() if name not in beside and _is_plain(value)}
+        # the device and the way to the weights do not change what is computed, nor does a batch that nobody chose
+        beside = ["device", "weights", "offline", *(["batch_size"] if taken.get("batch_size") is None else [])]
+        plain = {name: value for name, value in taken.items() if name not in beside and _is_plain(value)}
+        # what a declaration hands to a script under another Python
+        return plain | getattr(getattr(self.model, "declaration", None), "arguments", {})
 
     def _made_of(self, seed: int) -> dict[str, Any]:
         return {

@@ -140,7 +140,10 @@ def require_organism(about: Card, cells: Cells) -> None:
         return
     stated, of = cells.dataset.organism or "no organism", _of(cells)
     reads = " or ".join(about.organisms)
-    named = f" ({stated} is stated, its genes are named as those of {of})" if {stated} != {of} else ""
+    said = (
+        f"{stated} is stated" if cells.dataset.is_organism_stated else f"nothing is stated, which is taken as {stated}"
+    )
+    named = f" ({said}; its genes are named as those of {of})" if {stated} != {of} else ""
     otherwise = _OFFER if can_help else ""
     if of in about.organisms:
         otherwise = f"state organism={of} if its genes have been mapped already"

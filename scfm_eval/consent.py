@@ -11,7 +11,7 @@ from scfm_eval.models.licences import accept
 
 
 def accept_licences(names: Iterable[str]) -> None:
-    """Record that the user has accepted the licences of the weights of these models.
+    """Record that the user has accepted the licences of the weights of these models, and say so.
 
     Raises
     ------
@@ -26,4 +26,6 @@ def accept_licences(names: Iterable[str]) -> None:
                 found=f"weights that do not ask for it: {about.weights_licence or about.licence}",
                 remedy="leave --accept-licence out",
             )
-        accept(about.name, licence=about.weights_licence or about.licence)
+        licence = about.weights_licence or about.licence
+        record = accept(about.name, licence=licence)
+        print(f"the licence of the weights of {about.name} is accepted ({licence}): recorded in {record}")

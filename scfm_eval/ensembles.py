@@ -11,6 +11,7 @@ from scfm_eval.cells import Cells, model_view
 from scfm_eval.datasets.view import Readable
 from scfm_eval.device import Resident
 from scfm_eval.models.card import Card, card
+from scfm_eval.models.options import other_options
 from scfm_eval.models.protocols import members_of
 from scfm_eval.provenance import weights_folder
 from scfm_eval.store import Store, key_of
@@ -101,6 +102,13 @@ def parameters(answers: StoredAnswers, *, seed: int) -> dict[str, Any]:
     if not answers.each:
         return answers.parameters(seed)
     return {one.card.name: one.parameters(seed) for one in answers.each}
+
+
+def options(answers: StoredAnswers) -> dict[str, Any]:
+    """Return the options of a model that are not the defaults of its class; those of an ensemble by member."""
+    if not answers.each:
+        return other_options(answers.model)
+    return {one.card.name: others for one in answers.each if (others := other_options(one.model))}
 
 
 def loaded(answers: StoredAnswers) -> dict[str, Any]:

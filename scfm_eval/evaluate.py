@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from scfm_eval import ensembles, timing
+from scfm_eval import about_models, ensembles, timing
 from scfm_eval.answers import StoredAnswers
 from scfm_eval.cells import Cells, model_view, require_organism
 from scfm_eval.datasets.dataset import Dataset
@@ -174,6 +174,7 @@ def _model_record(answers: StoredAnswers, facts: dict[str, Any], *, seed: int) -
         n_parameters=facts.get("n_parameters"),
         loaded_share=facts.get("loaded_share"),
         parameters=ensembles.parameters(answers, seed=seed),
+        options=ensembles.options(answers),
         adapter_sha256=adapter_sha256(answers.model),
         saw_dataset_in_pretraining=_any_saw(answers),
     )
@@ -205,9 +206,14 @@ def _any_saw(answers: StoredAnswers) -> bool | None:
 
 
 def _saw(about: Card, cells: Cells) -> bool | None:
-    if about.role != "model" or not (about.pretrained_on or cells.dataset.seen_by):
-        return None if about.role == "model" else False
-    return about.name in cells.dataset.seen_by or not set(cells.dataset.parts).isdisjoint(about.pretrained_on)
+    if about.role != "model":
+        return False
+    if about.name in cells.dataset.seen_by:
+        return True
+    if not set(cells.dataset.parts).isdisjoint(about.pretrained_on):
+        return True
+    # what a dataset says of some models says nothing of the others, and nobody knows whose cells an own file holds
+    return False if about.pretrained_on and not cells.dataset.is_own_file else None
 
 
 def _told(answers: StoredAnswers, read: Sequence[Readable]) -> list[str]:
@@ -223,20 +229,7 @@ def _notes(model: type, about: Card, cells: Cells) -> list[str]:
 
 def _of_orthologs(readable: Readable, cells: Cells) -> list[str]:
     told = readable.orthologs
-    if told is None:
-        return []
-    parts = [
-        f"{part.n_genes} {what} ({part.genes:.1%} of the genes, {part.counts:.1%} of the counts)"
-        for what, part in (
-            ("mapped one-to-one", told.mapped),
-            ("kept", told.kept),
-            ("dropped without an ortholog", told.dropped),
-            ("dropped as ambiguous", told.ambiguous),
-        )
-        if part.n_genes or part is told.mapped
-    ]
-    how = f"{told.organism} genes of {cells.dataset.name} were read as {told.read_as} genes"
-    return [f"{how} by the ortholog table {told.table}: {', '.join(parts)}"]
+    return [] if told is None else [about_models.mapped(told, dataset=cells.dataset.name)]
 
 
 def _seconds(facts: list[dict[str, Any]], *, score: float) -> dict[str, float]:

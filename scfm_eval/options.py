@@ -18,6 +18,11 @@ SOURCES = ("ontology", "gene_sets", "network")
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the suite's options."""
     group = parser.getgroup("scfm_eval", "single-cell foundation models")
+    for add in (_add_models, _add_reports, _add_means, _add_sources):
+        add(group)
+
+
+def _add_models(group: pytest.OptionGroup) -> None:
     group.addoption(
         "--model",
         action="append",
@@ -55,14 +60,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="NAME",
         help="accept the licence of the weights of a model, without which they are not downloaded; repeatable",
     )
+
+
+def _add_reports(group: pytest.OptionGroup) -> None:
     group.addoption("--report", default="reports/latest.json", metavar="PATH", help="where the JSON report is written")
     group.addoption("--html", default=None, metavar="PATH", help="where the report is written as a page, for readers")
     group.addoption("--reference", default=None, metavar="PATH", help="report that scores must not fall behind")
+    group.addoption("--layouts", action="store_true", help="keep a UMAP of each embedding in the report, for figures")
+
+
+def _add_means(group: pytest.OptionGroup) -> None:
     group.addoption("--device", default="cpu", help="cpu, cuda or cuda:N")
     group.addoption(
         "--precision", default="float32", choices=("float32", "bfloat16", "float16"), help="precision of model weights"
     )
     group.addoption("--seeds", type=_positive, default=1, metavar="N", help="repeats of splits and trained baselines")
+    group.addoption("--offline", action="store_true", help="never download")
+
+
+def _add_sources(group: pytest.OptionGroup) -> None:
     group.addoption(
         "--ontology",
         default="",
@@ -88,8 +104,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="SOURCE",
         help="a .csv file of regulator and target, or collectri, instead of the network that the dataset states",
     )
-    group.addoption("--layouts", action="store_true", help="keep a UMAP of each embedding in the report, for figures")
-    group.addoption("--offline", action="store_true", help="never download")
 
 
 def _positive(text: str) -> int:

@@ -95,6 +95,9 @@ class ModelRecord(_Strict):
     n_parameters: int | None = Field(default=None, description="number of parameters of the network")
     loaded_share: float | None = Field(default=None, description="share of the checkpoint's tensors that were loaded")
     parameters: dict[str, Any] = Field(default_factory=dict, description="constructor arguments")
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="those of the arguments that are not the defaults of the class"
+    )
     adapter_sha256: str = ""
     saw_dataset_in_pretraining: bool | None = Field(default=None, description="null where it is not known")
 
@@ -158,6 +161,10 @@ class Result(_Strict):
     def first_headline(self) -> str:
         """Name of the score that stands for the result wherever one has to; ``""`` where it has no headline."""
         return next(iter(self.headline), "")
+
+    def __repr__(self) -> str:
+        # a claim that fails prints it
+        return f"<Result: {self.task} of {self.model.name} on {self.dataset.name}>"
 
     def __getitem__(self, name: str) -> Score:
         if name not in self.scores and not self.failure:

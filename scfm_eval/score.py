@@ -23,6 +23,9 @@ _ROUNDING = 1e-9
 RUN_LEVEL = 0.05
 """Probability that any comparison with the reference is red in a run of an unchanged model."""
 
+_FEW_UNITS = 30
+"""Below so many cells, donors or regulators a control that cannot be told is no fault of the suite."""
+
 _made: ContextVar[list[Comparison] | None] = ContextVar("comparisons", default=None)
 _n_with_reference: ContextVar[int] = ContextVar("comparisons with the reference", default=1)
 
@@ -268,6 +271,28 @@ class Score(float):
             gone = f"it had a value, and has none now: {self.reason}"
             return _record(Comparison(str(self), relation, str(reference), holds=False, reason=gone))
         return _record(self.compare(reference, relation))
+
+    def require_told(self, low: float, high: float) -> None:
+        """Skip a claim that the score lies between two levels where so few units were drawn that this cannot be told.
+
+        It cannot where there are fewer than 30 units, the 95 % interval does not lie between the levels, and that of
+        99 % by Student's t, which is wider since so few resampled units vary too little, does not lie outside.
+
+        Raises
+        ------
+        NotApplicableError
+            That is so; the claim is then skipped.
+        """
+        bounds = self.interval
+        if bounds is None or self.n_units is None or self.n_units >= _FEW_UNITS:
+            return
+        noise = rerun_noise(self.replicates, by_seed=np.empty(0), n_units=self.n_units)
+        spread = noise.sd * noise.limit(level=0.005)
+        lies_within = low <= bounds[0] and bounds[1] <= high
+        if not lies_within and low - spread <= float(self) <= high + spread:
+            raise NotApplicableError(
+                f"{self}: {self.n_units} units are too few to tell whether it lies between {low:.3f} and {high:.3f}"
+            )
 
     def standing(self, other: Score) -> Literal[-1, 0, 1] | None:
         """Return how this score stands towards another, as :meth:`compare` decides it, but without its sentences.

@@ -8,16 +8,19 @@ from io import StringIO
 from rich.console import Console
 from rich.table import Table
 
+from scfm_eval.about_models import failures
+from scfm_eval.escape import one_line
 from scfm_eval.report import LandscapeCheck, PairedTest, Report, SplitTest
 from scfm_eval.results import Result, by_role
 from scfm_eval.side_by_side import best_value, is_best, side_by_side
-from scfm_eval.wording import number, with_interval
+from scfm_eval.wording import NO_ANSWER, UNDEFINED, number, with_interval
 
+_FEW = 3  # other scores beside one that is undefined
 _LEGEND = "* is the best of models and baselines, [] the 95 % interval\n"
 
 
 def render(report: Report, *, width: int, task: str | None = None) -> str:
-    """Return one table per task as text at least ``width`` wide, and what follows from several results.
+    """Return which models gave no answer, one table per task as text, and what follows from several results.
 
     Parameters
     ----------
@@ -29,13 +32,14 @@ def render(report: Report, *, width: int, task: str | None = None) -> str:
         One task, of which all scores are shown, one in a row, and the tables of its details, such as that of layers;
         ``None`` shows the first headline score of each task.
     """
+    shown = [result for result in report.results if task in (None, result.task)]
     tables = [
-        _table([result for result in report.results if result.task == shown], every_score=task is not None)
-        for shown in sorted({result.task for result in report.results})
-        if task in (None, shown)
+        _table([result for result in shown if result.task == name], every_score=task is not None)
+        for name in sorted({result.task for result in shown})
     ]
     if task is not None:
-        tables += [table for result in report.results if result.task == task for table in _rows_of(result)]
+        tables += [table for result in shown for table in _rows_of(result)]
+    silent = failures(shown)
     tests = [test for test in report.paired_tests if task in (None, test.task)]
     if tests:
         tables.append(_tests(tests))
@@ -43,7 +47,14 @@ def render(report: Report, *, width: int, task: str | None = None) -> str:
     for table in tables:
         # cut numbers cannot be read, a wide table can be scrolled
         Console(file=out, width=max(width, 40 + 36 * len(table.columns)), color_system=None, markup=False).print(table)
-    return out.getvalue() + _LEGEND + "".join(map(_landscape, report.landscape if task in (None, "landscape") else []))
+    told = "".join(f"NO ANSWER, neither a win nor a loss: {one_line(f'{one.text} ({one.where})')}\n" for one in silent)
+    return (
+        told
+        + out.getvalue()
+        + _LEGEND
+        + "".join(f"{one_line(_undefined(result))}\n" for result in shown if _lacks_headline(result))
+        + "".join(map(_landscape, report.landscape if task in (None, "landscape") else []))
+    )
 
 
 def _table(results: list[Result], *, every_score: bool) -> Table:
@@ -69,6 +80,23 @@ def _shown(result: Result, *, every_score: bool) -> Iterable[str]:
     return result.scores if every_score else filter(None, [result.first_headline])
 
 
+def _lacks_headline(result: Result) -> bool:
+    first = result.scores.get(result.first_headline)
+    return not result.failure and first is not None and first.value is None
+
+
+def _undefined(result: Result) -> str:
+    """Return why the score in the table is undefined, and the scores of the same task that are not."""
+    name = result.first_headline
+    others = [
+        f"{other} {with_interval(record.value, low=record.low, high=record.high)}"
+        for other, record in result.scores.items()
+        if record.value is not None
+    ]
+    said = f"UNDEFINED: {name} of {result.model.name} on {result.dataset.name}: {result.scores[name].reason}"
+    return said + (f"; it has {', '.join(others[:_FEW])}" if others else "")
+
+
 def _rows_of(result: Result) -> list[Table]:
     """Return the details of a result that are tables: lists of rows with the same columns."""
     made = []
@@ -77,7 +105,9 @@ def _rows_of(result: Result) -> list[Table]:
             first, *heads = rows[0]
             cells = [[_plain(row.get(head)) for head in heads] for row in rows]
             title = f"{name} of {result.model.name} on {result.dataset.name}"
-            made.append(_filled(title, [f"{first} {row[first]}" for row in rows], heads=heads, rows=cells))
+            # a name says itself what it is, a number does not
+            names = [row[first] if isinstance(row[first], str) else f"{first} {row[first]}" for row in rows]
+            made.append(_filled(title, names, heads=heads, rows=cells))
     return made
 
 
@@ -118,14 +148,22 @@ def _p(value: float | None) -> str:
 def _filled(title: str, names: list[str], *, heads: list[str], rows: Iterable[Iterable[str]]) -> Table:
     table = Table(title=title, title_justify="left")
     table.add_column("", no_wrap=True)
-    for head in heads:
-        table.add_column(head, justify="right", no_wrap=True)
-    for name, cells in zip(names, rows, strict=True):
+    filled = [list(cells) for cells in rows]
+    for place, head in enumerate(heads):
+        words = all(_is_words(cells[place]) for cells in filled)
+        table.add_column(head, justify="left" if words else "right", no_wrap=True)
+    for name, cells in zip(names, filled, strict=True):
         table.add_row(name, *cells)
     return table
 
 
+def _is_words(cell: str) -> bool:
+    return cell[:1].isalpha() and cell not in (NO_ANSWER, UNDEFINED)
+
+
 def _cell(result: Result | None, score: str, best: float | None) -> str:
+    if result is not None and result.failure:
+        return NO_ANSWER
     if result is None or score not in result.scores:
         return "–"
     record = result.scores[score]

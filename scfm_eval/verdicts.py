@@ -63,6 +63,8 @@ class Fact:
     doubts
         Why being ahead says little of the model: it is not surely better than chance, its predictions are collapsed;
         empty where it is not ahead.
+    answered
+        Whether the model gave an answer; one that crashed has neither won nor lost, and ``reason`` says why.
     """
 
     model: str
@@ -76,6 +78,7 @@ class Fact:
     high: float | None = None
     reason: str = ""
     doubts: tuple[str, ...] = ()
+    answered: bool = True
 
 
 @dataclass(frozen=True)
@@ -99,12 +102,15 @@ class Sentence:
 
 def sentences(report: Report) -> list[Sentence]:
     """Return one sentence for each model of the report, by name; controls and baselines have none."""
-    own: dict[str, list[Fact]] = {
-        name: [] for name in sorted({result.model.name for result in report.results if result.model.role == "model"})
-    }
+    scored = [result for result in report.results if result.model.role == "model"]
+    own: dict[str, list[Fact]] = {name: [] for name in sorted({result.model.name for result in scored})}
     for fact in facts(report):
         own[fact.model].append(fact)
-    return [Sentence(model, _text(model, found), tuple(found)) for model, found in own.items()]
+    silent: dict[str, set[str]] = defaultdict(set)
+    for result in scored:
+        if result.failure:
+            silent[result.model.name].add(result.task)
+    return [Sentence(model, _text(model, found, silent[model]), tuple(found)) for model, found in own.items()]
 
 
 def facts(report: Report) -> list[Fact]:
@@ -135,6 +141,8 @@ def _facts(results: list[Result]) -> Iterable[Fact]:
 def _fact(result: Result, rival: Result) -> Fact:
     name = result.first_headline
     place = (result.model.name, rival.model.name, result.task, result.dataset.name, name)
+    if result.failure or rival.failure:
+        return Fact(*place, "undefined", reason=result.failure or rival.failure, answered=not result.failure)
     missing = [side.model.name for side in (result, rival) if name not in side.scores]
     if missing:
         return Fact(*place, "undefined", reason=f"{missing[0]} has no score {name}")
@@ -163,9 +171,17 @@ def _doubts(result: Result) -> Iterator[str]:
         yield "its predictions collapsed"
 
 
-def _text(model: str, facts: Sequence[Fact]) -> str:
-    if not facts:
+def _text(model: str, facts: Sequence[Fact], silent: set[str]) -> str:
+    answered = [fact for fact in facts if fact.answered]
+    failed = f"gave no answer in {listed(sorted(silent))}" if silent else ""
+    if failed and not answered:
+        return f"{model} {failed}."
+    if not answered:
         return f"{model} was compared with no baseline."
+    return f"{model} is {'; '.join(_standings(answered))}{f'; it {failed}' if failed else ''}."
+
+
+def _standings(facts: Sequence[Fact]) -> list[str]:
     parts = [
         f"{SAID[standing]} {_listed(facts, standing)}"
         for standing in get_args(Standing)
@@ -173,7 +189,7 @@ def _text(model: str, facts: Sequence[Fact]) -> str:
     ]
     if not any(fact.standing == "ahead" for fact in facts):
         parts.insert(0, "surely ahead of no baseline on any task")
-    return f"{model} is {'; '.join(parts)}."
+    return parts
 
 
 def _listed(facts: Sequence[Fact], standing: Standing) -> str:

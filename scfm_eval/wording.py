@@ -9,6 +9,9 @@ from typing import Any, TypeGuard
 UNDEFINED = "undefined"
 """Stands for a number that is not there."""
 
+NO_ANSWER = "no answer"
+"""Stands for a number of a model that crashed, ran out of time or wrote nothing that can be read."""
+
 
 def there(value: Any) -> TypeGuard[float]:
     """Return whether there is a finite number."""

@@ -16,6 +16,7 @@ from scfm_eval.models.card import card
 from scfm_eval.models.geneformer import GeneformerMini
 from scfm_eval.models.licences import is_accepted
 from scfm_eval.models.weights import PublishedWeights
+from tests.models.outside_scripts import GOOD, declared
 
 
 class Asking(PublishedWeights):
@@ -74,20 +75,73 @@ def asking(monkeypatch, tmp_path):
 def test_the_table_says_what_a_model_can_do_and_where_its_weights_are(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "250")
     assert main(["list", "models"]) == 0
-    rows = [row for row in capsys.readouterr().out.splitlines() if "│" in row]
-    row = next(row for row in rows if row.startswith("│ asking"))
+    shown = capsys.readouterr().out
+    assert Asking.home not in shown, "what can be fetched needs no address"
+    rows = shown.splitlines()
+    row = next(row for row in rows if row.startswith(" asking"))
     for said in (
         "100M",
         "19264",
         "12",
         "embed",
         "MIT",
-        "weights: research only",
+        "of the weights: research only",
         "to fetch, 1.20GB, licence to accept",
     ):
         assert said in row, said
     assert "here" in next(row for row in rows if "geneformer-mini" in row)
-    assert "needs none" in next(row for row in rows if row.startswith("│ hvg"))
+    assert "needs none" in next(row for row in rows if row.startswith(" hvg"))
+
+
+@pytest.mark.usefixtures("asking")
+@pytest.mark.parametrize("width", [60, 100, 160, 250])
+def test_no_line_is_wider_than_the_terminal_and_no_name_or_address_is_cut(width, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    address = f"https://example.org/{'a' * width}"
+    monkeypatch.setattr(Asking, "repo", None)
+    monkeypatch.setattr(Asking, "home", address)
+    assert main(["list", "models"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(address in line for line in lines) == 1
+    assert all(len(line) <= width for line in lines if address not in line)
+    said = " ".join(" ".join(lines).split())
+    for text in (
+        "asking",
+        "geneformer-mini",
+        "hvg",
+        "100M",
+        "19264",
+        "of the weights: research",
+        "by hand, 1.20GB",
+        "needs none",
+    ):
+        assert text in said, text
+
+
+@pytest.mark.usefixtures("asking")
+def test_the_cards_come_as_json(capsys):
+    assert main(["list", "models", "--json"]) == 0
+    found = {one["name"]: one for one in json.loads(capsys.readouterr().out)["models"]}
+    assert list(found) == ["asking", "geneformer-mini", "hvg"]
+    one = found["asking"]
+    assert (one["role"], one["published_parameters"], one["download_bytes"]) == ("model", 100_000_000, 1_200_000_000)
+    assert (one["licence"], one["weights_licence"], one["home"]) == (
+        "MIT",
+        "research only",
+        "https://example.org/asking",
+    )
+    assert (one["capabilities"], one["weights"]) == (["embed"], "to fetch")
+    assert (found["geneformer-mini"]["weights"], found["hvg"]["weights"]) == ("here", "needs none")
+    assert found["hvg"]["published_parameters"] is None
+
+
+@pytest.mark.usefixtures("asking")
+def test_datasets_come_as_json_too(capsys):
+    assert main(["list", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert set(found) == {"models", "datasets"}
+    (blood,) = [one for one in found["datasets"] if one["name"] == "pbmc68k_reduced"]
+    assert blood["keys"] == ["label", "ontology"]
 
 
 @pytest.mark.usefixtures("asking")
@@ -98,7 +152,9 @@ def test_weights_are_fetched_once_their_licence_is_accepted(capsys):
     assert "--accept-licence asking" in refusal
     assert "https://example.org/asking" in refusal
     assert main(["fetch", "asking", "--accept-licence", "asking"]) == 0
-    assert "asking: 1 files, 21.0B, 2 names of genes" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "asking: 1 files, 21.0B, 2 names of genes" in told
+    assert "the licence of the weights of asking is accepted (research only): recorded in" in told
     assert is_accepted("asking", licence="research only")
     assert main(["fetch", "asking"]) == 0
 
@@ -118,8 +174,13 @@ def test_a_damaged_record_of_a_licence_is_none(monkeypatch, tmp_path):
 
 
 def test_fetch_names_what_is_near(capsys):
-    assert main(["fetch", "pbmc68k"]) == 2
-    assert "pbmc68k_reduced" in capsys.readouterr().err
+    for name, near in (("pbmc68k", "pbmc68k_reduced"), ("geneformr", "geneformer")):
+        assert main(["fetch", name]) == 2
+        told = capsys.readouterr().err
+        assert near in told
+        assert "no model and no dataset of that name" in told
+    assert main(["fetch", "gone.h5ad"]) == 2
+    assert "it is not there" in capsys.readouterr().err
     assert main(["fetch", "hvg"]) == 2
     assert "a method without weights" in capsys.readouterr().err
 
@@ -160,6 +221,43 @@ def test_the_embedding_says_what_made_it(out):
     assert json.loads(made["parameters"])["layer"] == -2
     assert 0 < made["readable_counts"] <= 1
     assert not made["learned_from_these_cells"]
+
+
+def test_an_embedding_over_orthologs_says_so(file, tmp_path, capsys):
+    mouse = ad.read_h5ad(file)
+    mouse.var_names = [name.capitalize() for name in mouse.var_names]
+    mouse.write_h5ad(tmp_path / "mouse.h5ad")
+    out = tmp_path / "o.h5ad"
+    given = [str(tmp_path / "mouse.h5ad"), "-o", str(out), "--offline", "--option", "geneformer-mini.layer=-1"]
+    folder = str(GeneformerMini.locate())
+    weights = ["--weights", f"geneformer-mini={folder}"]
+    assert main(["embed", "geneformer-mini", *given, *weights, "--orthologs", "packaged"]) == 0
+    printed = capsys.readouterr().out
+    made = ad.read_h5ad(out).uns["scfm_eval"]["X_geneformer-mini"]
+    told = json.loads(made["orthologs"])
+    assert (told["table"], told["read_as"], len(told["table_sha256"])) == ("packaged", "Homo sapiens", 64)
+    assert told["mapped"]["n_genes"] > 0
+    assert f"{told['mapped']['n_genes']} mapped one-to-one" in made["genes_read_as"]
+    assert f"by the ortholog table packaged (sha256 {told['table_sha256'][:12]})" in made["genes_read_as"]
+    assert made["genes_read_as"] in printed
+    assert json.loads(made["options"]) == {"layer": -1}
+    assert made["note"] == ""
+
+
+def test_an_embedding_of_an_outside_model_says_under_which_python(file, tmp_path, capsys):
+    toml = declared(tmp_path, GOOD, python="arguments = {layer = -2}")
+    out = tmp_path / "o.h5ad"
+    assert main(["embed", str(toml), str(file), "-o", str(out), "--weights", str(tmp_path)]) == 0
+    made = ad.read_h5ad(out).uns["scfm_eval"][f"X_{toml.stem}"]
+    assert made["note"].startswith(f"{toml.stem} ran under Python 3.")
+    assert json.loads(made["parameters"]) == {"layer": -2}
+    assert made["note"] in capsys.readouterr().out
+
+
+def test_an_option_without_a_value_is_refused(file, tmp_path, capsys):
+    for option in ("layer", "other.layer=1"):
+        assert main(["embed", "geneformer-mini", str(file), "-o", str(tmp_path / "o.h5ad"), "--option", option]) == 2
+        assert "neither OPTION=VALUE nor geneformer-mini.OPTION=VALUE" in capsys.readouterr().err
 
 
 def test_a_second_model_joins_the_first(out, tmp_path, capsys):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,6 +13,7 @@ import pytest
 
 from scfm_eval.cells import Cells
 from scfm_eval.datasets.dataset import Dataset
+from scfm_eval.datasets.joined import joined
 from scfm_eval.device import Resident
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.evaluate import clock, evaluate
@@ -200,6 +203,30 @@ def test_a_pretraining_leak_is_noted(judge):
     found = judge(Saw)
     assert found.model.saw_dataset_in_pretraining
     assert "saw toy in pretraining" in found.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("known", "saw"),
+    [
+        ({"path": Path("toy.h5ad")}, True),
+        ({"name": "other"}, False),
+        ({"name": "mine", "path": Path("mine.h5ad")}, None),
+    ],
+)
+def test_nobody_knows_whether_a_file_of_the_user_holds_cells_of_the_pretraining(cells, tmp_path, known, saw):
+    class Saw(Plain):
+        pretrained_on = ("toy",)
+
+    given = Cells(replace(cells.dataset, **known), cells.adata)
+    found = evaluate(BatchIntegration(), Saw, given, store=Store(tmp_path / "store"), resident=Resident())
+    assert found.model.saw_dataset_in_pretraining is saw
+    assert repr(found) == f"<Result: batch_integration of saw on {given.dataset.name}>"
+
+
+def test_two_datasets_joined_are_a_file_of_the_user_where_one_is(cells):
+    own = replace(cells.dataset, name="own", path=Path("own.h5ad"))
+    assert joined(cells.dataset, own).is_own_file
+    assert not joined(cells.dataset, replace(own, path=None)).is_own_file
 
 
 class Memorises:

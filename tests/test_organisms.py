@@ -135,6 +135,13 @@ def test_mouse_genes_are_seen_where_nothing_or_human_is_stated(stated, genes, ge
     assert (stated or "no organism") in told.value.found
 
 
+def test_a_file_that_states_nothing_is_not_said_to_state_human():
+    given = cells(MOUSE_SYMBOLS, organism="Homo sapiens")
+    unstated = replace(given, dataset=replace(given.dataset, is_organism_stated=False))
+    with pytest.raises(InvalidInputError, match="nothing is stated, which is taken as Homo sapiens; its genes"):
+        view(Human, unstated)
+
+
 def test_a_second_column_with_mouse_ids_is_seen_too():
     with pytest.raises(InvalidInputError, match="Mus musculus"):
         view(Human, cells(list("abcd"), organism="Homo sapiens", ensembl_id=MOUSE_IDS))
@@ -250,7 +257,12 @@ def test_cells_of_two_organisms_are_refused():
 
 @pytest.mark.parametrize(
     ("content", "why"),
-    [(None, "no such file"), (b"a\tb\n1\t2\n", "human_ensembl"), (b"\x1f\x8bno gzip", "EOFError"), (b"", "no pair")],
+    [
+        (None, "no such file"),
+        (b"a\tb\n1\t2\n", "its first line names 'a', 'b'"),
+        (b"\x1f\x8bno gzip", "EOFError"),
+        (b"", "no pair"),
+    ],
 )
 def test_a_table_that_cannot_be_read_is_refused(tmp_path, content, why):
     table = tmp_path / "table.tsv"

@@ -348,7 +348,7 @@ def test_a_given_file_is_measured_under_the_nearest_protocol(toy, capsys):
     assert phenotype[4] == "0.75"
     assert "cardiomyocyte is not at hand: no direct download" in out
     assert "hvg was not asked for with --model" in out
-    assert "there is no model genept-s" in out
+    assert "genept-s was not asked for with --model" in out
     assert "2 of 14 published numbers" in out
 
 

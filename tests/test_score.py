@@ -169,3 +169,18 @@ def test_what_rounding_alone_decides_is_level():
     assert not score(0.5, noise=np.zeros(1000)) > 0.5 - 1e-12
     with pytest.raises(UndecidedError, match="no chance level"):
         bool(score(0.5) > None)
+
+
+@pytest.mark.parametrize(
+    "known", [{"n_units": 30}, {"n_units": None}, {"n_units": 6, "noise": NOISE / 100}, {"n_units": 6, "noise": None}]
+)
+def test_a_control_that_can_be_told_is_judged(known):
+    score(0.5, **known).require_told(0.47, 0.53)
+
+
+def test_a_control_that_few_units_cannot_tell_is_skipped_and_one_that_is_surely_off_is_not():
+    with pytest.raises(NotApplicableError, match=r"6 units are too few to tell .* between 0\.470 and 0\.530"):
+        score(0.5, n_units=6).require_told(0.47, 0.53)
+    with pytest.raises(NotApplicableError, match="too few"):
+        score(0.66, n_units=6).require_told(0.47, 0.53)
+    score(0.9, n_units=6).require_told(0.47, 0.53)

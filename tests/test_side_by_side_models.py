@@ -120,6 +120,7 @@ def test_three_ways_to_bring_a_model_stand_side_by_side_and_a_failing_one_stops_
     assert "SIGSEGV" in lost.reason
     assert (tmp_path / "count").read_text() == "x"
     table = render(made, width=100)
-    assert all(name in table for name in (*NAMES, "crashes", "undefined"))
+    assert all(name in table for name in (*NAMES, "crashes", "no answer"))
+    assert table.startswith("NO ANSWER, neither a win nor a loss: crashes gave no answer")
     page = write_page([made], tmp_path / "page.html").read_text()
     assert "SIGSEGV" in page

@@ -132,3 +132,29 @@ def test_nobody_is_ahead_of_whom_he_is_behind(values, spread):
 
     turned = {"ahead": "behind", "behind": "ahead", "not decided": "not decided"}
     assert mirrored(*reversed(values)) == turned[standing(*values)]
+
+
+FAILED = {"scores": {"macro_f1": score(None, reason="exit code 3")}, "failure": "mine gave no answer: exit code 3"}
+
+
+def test_a_model_that_failed_has_neither_won_nor_lost():
+    fact = _one(result(**FAILED), result("pca", 0.5, role="baseline"))
+    assert (fact.standing, fact.answered, fact.reason) == ("undefined", False, FAILED["failure"])
+    (said,) = sentences(report([result(**FAILED), result("pca", 0.5, role="baseline")]))
+    assert said.text == "mine gave no answer in annotation."
+
+
+def test_a_model_that_failed_in_one_task_is_judged_on_the_others():
+    results = [
+        result(value=0.6),
+        result("pca", 0.5, role="baseline"),
+        result(task="landscape", **FAILED),
+        result("pca", 0.5, role="baseline", task="landscape"),
+    ]
+    (said,) = sentences(report(results))
+    assert said.text == "mine is surely ahead of pca (annotation); it gave no answer in landscape."
+
+
+def test_against_a_baseline_that_failed_nothing_is_won():
+    fact = _one(result(value=0.6), result("pca", role="baseline", **FAILED))
+    assert (fact.standing, fact.answered) == ("undefined", True)

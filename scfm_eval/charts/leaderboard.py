@@ -12,7 +12,8 @@ from scfm_eval.charts.drawn_results import Drawn, drawn_results, in_order, known
 from scfm_eval.charts.figure import GROUPS, Figure, role_channels, sentences, slug, words
 from scfm_eval.report import Report
 from scfm_eval.results import Result
-from scfm_eval.wording import counted, number, there
+from scfm_eval.side_by_side import goes_up
+from scfm_eval.wording import NO_ANSWER, counted, number, there
 
 _MOST_MODELS, _MOST_DATASETS, _MOST_ROWS, _MOST_SCORES = 25, 40, 1500, 8
 _ROW = 26
@@ -63,8 +64,7 @@ def _scores(groups: Sequence[Drawn]) -> list[str]:
 
 
 def _up(groups: Sequence[Drawn], score: str) -> bool:
-    found = [result.scores[score] for one in groups for result in one.results if score in result.scores]
-    return found[0].higher_is_better
+    return goes_up((result for one in groups for result in one.results), score)
 
 
 def _ranked(group: Drawn, score: str) -> Iterator[tuple[int, Result]]:
@@ -85,7 +85,7 @@ def _row(result: Result, rank: int, score: str, label: str) -> dict[str, Any]:
         "high": record.high,
         "chance": record.chance,
         "best": _best(result, score),
-        "said": number(record.value),
+        "said": NO_ANSWER if result.failure else number(record.value),
     } | reason
 
 

@@ -53,7 +53,8 @@ def _terms(report: Report, dataset: str) -> dict[str, str]:
     found = [
         result.details["terms"]
         for result in report.results
-        if result.dataset.name == dataset and result.details.get("terms")
+        # the gene sets of another task go by the same name
+        if result.dataset.name == dataset and isinstance(result.details.get("terms"), dict)
     ]
     return {label: facts["term"] for label, facts in found[0].items()} if found else {}
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import difflib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from tqdm import tqdm
 
+from scfm_eval.commands.model_list import as_json, as_text, listed_models
 from scfm_eval.consent import accept_licences
+from scfm_eval.datasets.dataset import Dataset
 from scfm_eval.discovery import dataset_names, find_dataset, find_model, model_names
 from scfm_eval.errors import InvalidInputError
-from scfm_eval.models.card import Card, card
-from scfm_eval.models.protocols import Pretrained, capabilities, missing_methods
-from scfm_eval.results import ROLES
+from scfm_eval.models.protocols import Pretrained, missing_methods
 
 _KINDS = ("models", "datasets")
 
@@ -25,6 +28,7 @@ def add_to(commands: Any) -> None:
     """Declare the commands."""
     listing = commands.add_parser("list", help="models, baselines, controls and datasets")
     listing.add_argument("kind", nargs="?", choices=_KINDS, help="default both")
+    listing.add_argument("--json", action="store_true", help="as JSON, with all that the cards of models say")
     listing.set_defaults(act=_list)
     fetch = commands.add_parser("fetch", help="download weights of models, or datasets, into the cache")
     fetch.add_argument("name", nargs="+", help="model or dataset, as `scfm-eval list` names it")
@@ -35,68 +39,36 @@ def add_to(commands: Any) -> None:
 
 
 def _list(asked: argparse.Namespace) -> None:
-    # names are there to be copied: none is ever cut
-    console = Console(width=max(Console().width, 160))
-    if asked.kind in (None, "models"):
-        console.print(_models())
-    if asked.kind in (None, "datasets"):
-        console.print(_datasets())
+    models = listed_models({name: find_model(name) for name in model_names()}) if asked.kind != "datasets" else []
+    datasets = [find_dataset(name) for name in dataset_names()] if asked.kind != "models" else []
+    if asked.json:
+        kinds = {"models": as_json(models), "datasets": [_declared(one) for one in datasets]}
+        print(json.dumps({kind: kinds[kind] for kind in _KINDS if asked.kind in (None, kind)}, indent=1))
+        return
+    console = Console()
+    if asked.kind != "datasets":
+        console.print(as_text(models, width=console.width), crop=False)
+    if asked.kind != "models":
+        # names are there to be copied: none is ever cut
+        Console(width=max(console.width, 160)).print(_datasets(datasets))
 
 
-def _table(title: str, *columns: str) -> Table:
-    table = Table(*columns, title=title)
+def _datasets(datasets: Sequence[Dataset]) -> Table:
+    table = Table("name", "keys", "gene ids", "organism", "licence", title="datasets")
     table.columns[0].no_wrap = True
     for column in table.columns:
         column.overflow = "fold"
+    for one in datasets:
+        table.add_row(*(Text(text) for text in (one.name, ", ".join(one.keys), *map(str, _of(one).values()))))
     return table
 
 
-def _models() -> Table:
-    table = _table("models", "name", "role", "parameters", "genes", "layers", "reads", "can", "licence", "weights")
-    classes = {name: find_model(name) for name in model_names()}
-    about = {name: card(model, name=name) for name, model in classes.items()}
-    for name in sorted(classes, key=lambda name: (ROLES.index(about[name].role), name)):
-        table.add_row(*_row(classes[name], about[name]))
-    table.caption = "`scfm-eval fetch NAME` gets what is to fetch; --weights NAME=FOLDER gives what was got by hand"
-    return table
+def _declared(dataset: Dataset) -> dict[str, Any]:
+    return {"name": dataset.name, "keys": list(dataset.keys), **_of(dataset)}
 
 
-def _row(model: type, about: Card) -> Sequence[str]:
-    sizes = (about.published_parameters, about.published_genes, about.published_layers)
-    reads = [about.gene_ids or "any", *about.organisms]
-    licence = [about.licence, *([f"weights: {about.weights_licence}"] if about.weights_licence else [])]
-    return (
-        about.name,
-        about.role,
-        *(_number(size) for size in sizes),
-        ", ".join(reads),
-        ", ".join(capabilities(model)),
-        "; ".join(licence),
-        _weights(model, about),
-    )
-
-
-def _number(size: int | None) -> str:
-    return "" if size is None else tqdm.format_sizeof(size) if size >= 1_000_000 else str(size)
-
-
-def _weights(model: Any, about: Card) -> str:
-    if missing_methods(model, Pretrained):
-        return "needs none"
-    if model.available():
-        return "here"
-    size = "" if about.download_bytes is None else f", {tqdm.format_sizeof(about.download_bytes, suffix='B')}"
-    if getattr(model, "repo", None) or getattr(model, "downloads", ()):
-        return f"to fetch{size}" + (", licence to accept" if about.asks_licence else "")
-    return f"by hand{size}: {about.home or about.citation}"
-
-
-def _datasets() -> Table:
-    table = _table("datasets", "name", "keys", "gene ids", "organism", "licence")
-    for name in dataset_names():
-        declared = find_dataset(name)
-        table.add_row(declared.name, ", ".join(declared.keys), declared.gene_ids, declared.organism, declared.licence)
-    return table
+def _of(dataset: Dataset) -> dict[str, Any]:
+    return {name: getattr(dataset, name) for name in ("gene_ids", "organism", "licence")}
 
 
 def _fetch(asked: argparse.Namespace) -> None:
@@ -120,5 +92,13 @@ def _fetched_model(name: str) -> str:
 
 
 def _fetched_cells(name: str) -> str:
+    known = sorted({*model_names(), *dataset_names()})
+    if name not in known and not any(mark in name for mark in (".", ":", "->")):
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known
+        raise InvalidInputError(
+            asked=f"to fetch {name}",
+            found=f"no model and no dataset of that name; the nearest: {', '.join(near)}",
+            remedy="give one of these; `scfm-eval list` prints them all",
+        )
     cells = find_dataset(name).load()
     return f"{cells.n_obs} cells, {cells.n_vars} genes"

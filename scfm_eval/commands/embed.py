@@ -17,14 +17,20 @@ def add_to(commands: Any) -> None:
     embed.add_argument("model", help="installed name, FILE.py:Class, or a declaration .toml")
     embed.add_argument("cells", help="my.h5ad, my.h5ad:batch=donor,counts=layers/counts, or the name of a dataset")
     embed.add_argument("-o", "--out", type=Path, required=True, metavar="OUT.h5ad")
-    embed.add_argument("--weights", type=Path, metavar="FOLDER", help="local folder of weights")
+    embed.add_argument(
+        "--weights", default="", metavar="FOLDER", help="local folder of weights; NAME=FOLDER is taken too"
+    )
     embed.add_argument("--key", default="", help="name in obsm; default X_<model>")
     embed.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     embed.add_argument("--precision", default="float32", choices=("float32", "bfloat16", "float16"))
     embed.add_argument("--batch-size", type=int, metavar="N", help="cells of full length in a batch")
     embed.add_argument("--seed", type=int, default=0, metavar="N")
     embed.add_argument(
-        "--option", action="append", default=[], metavar="OPTION=VALUE", help="an option of the model's constructor"
+        "--option",
+        action="append",
+        default=[],
+        metavar="OPTION=VALUE",
+        help="an option of the model's constructor; NAME.OPTION=VALUE is taken too",
     )
     embed.add_argument(
         "--orthologs", default="", metavar="TABLE", help="packaged, or a path: read mouse genes as human"
@@ -39,11 +45,15 @@ def _embed(asked: argparse.Namespace) -> None:
     from scfm_eval.discovery import find_dataset, find_model
     from scfm_eval.export.cells import write_cells
     from scfm_eval.export.embedded import embedded
+    from scfm_eval.models.card import card
     from scfm_eval.models.options import with_options
     from scfm_eval.store import Store
 
     dataset = find_dataset(asked.cells)
-    model = with_options(find_model(asked.model), dict(_pair(text) for text in asked.option))
+    found = find_model(asked.model)
+    name = card(found).name
+    model = with_options(found, dict(_pair(text, name=name) for text in asked.option))
+    weights = asked.weights.removeprefix(f"{name}=")
     if dataset.path is not None and dataset.path == asked.out.resolve():
         raise InvalidInputError(
             asked=f"to write {asked.out}", found="it is the file that is read", remedy="name another file"
@@ -56,7 +66,7 @@ def _embed(asked: argparse.Namespace) -> None:
     whole, key = embedded(
         dataset,
         model,
-        weights=asked.weights,
+        weights=Path(weights) if weights else None,
         store=Store(),
         resident=Resident(**settings),
         key=asked.key,
@@ -69,11 +79,16 @@ def _embed(asked: argparse.Namespace) -> None:
     print(
         f"{asked.out}: obsm[{key!r}], {whole.n_obs} cells x {whole.obsm[key].shape[1]}; the model could read "
         f"{made['readable_genes']:.1%} of the genes with {made['readable_counts']:.1%} of the counts"
+        + "".join(f"; {made[told]}" for told in ("genes_read_as", "note") if made[told])
     )
 
 
-def _pair(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals or not name.isidentifier():
-        raise InvalidInputError(asked=f"--option {text}", found="no OPTION=VALUE", remedy="give e.g. --option layer=-1")
-    return name, value
+def _pair(text: str, *, name: str) -> tuple[str, str]:
+    option, equals, value = text.removeprefix(f"{name}.").partition("=")
+    if not equals or not option.isidentifier():
+        raise InvalidInputError(
+            asked=f"--option {text}",
+            found=f"neither OPTION=VALUE nor {name}.OPTION=VALUE",
+            remedy="give e.g. --option layer=-1",
+        )
+    return option, value

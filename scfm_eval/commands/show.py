@@ -8,7 +8,9 @@ from typing import Any
 
 from rich.console import Console
 
+from scfm_eval.about_models import stated
 from scfm_eval.errors import InvalidInputError
+from scfm_eval.escape import one_line
 from scfm_eval.report import read_report, schema
 from scfm_eval.tables import render
 
@@ -30,6 +32,9 @@ def _show(asked: argparse.Namespace) -> None:
             asked=f"task {asked.task} of {asked.report}", found=f"it has {', '.join(tasks)}", remedy="name one of these"
         )
     print(render(report, width=Console().width, task=asked.task), end="")
+    told = stated(result for result in report.results if asked.task in (None, result.task))
+    if told:
+        print("what the cards say:", *(f"- {one_line(line)}" for line in told), sep="\n")
 
 
 def _schema(asked: argparse.Namespace) -> None:

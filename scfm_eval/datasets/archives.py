@@ -36,9 +36,10 @@ def take_out(archive: Path, names: Sequence[str], *, folder: Path) -> None:
     archive
         ``.zip`` or ``.tar``, compressed or not.
     names
-        Names of the files, without the folders that they lie in inside the archive.
+        Where the files are put below ``folder``. Inside the archive they are found by the last part of their names,
+        in whatever folders they lie there.
     folder
-        Where they are put, side by side.
+        Where they are put.
 
     Raises
     ------
@@ -49,7 +50,7 @@ def take_out(archive: Path, names: Sequence[str], *, folder: Path) -> None:
     try:
         with _members(archive) as members:
             for name in names:
-                _write(_only(members, name, asked=asked), folder / name)
+                _write(_only(members, PurePosixPath(name).name, asked=asked), folder / name)
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError) as error:
         raise InvalidInputError(asked=asked, found=f"{type(error).__name__}: {error}", remedy=_AGAIN) from error
 

@@ -45,7 +45,7 @@ def read_h5ad(path: Path, *, backed: bool = False) -> AnnData:
             warnings.filterwarnings("ignore", message="Moving element from")
             warnings.filterwarnings("ignore", message=".* names are not unique")
             return anndata.read_h5ad(path, backed="r" if backed else None)
-    except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+    except Exception as error:  # of h5py and anndata, for which a damaged file can raise nearly anything
         raise InvalidInputError(
             asked=f"the file {path} as .h5ad",
             found=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}",
@@ -101,8 +101,8 @@ class Dataset:
         Column of ``var`` with the gene ids; ``None`` for the index.
     counts
         Where raw counts are: ``"X"``, ``"layers/NAME"`` or ``"raw"``.
-    organism
-        Latin name.
+    organism, is_organism_stated
+        Latin name, and whether anybody stated it; human is taken where nobody did.
     licence, citation
         Licence and DOI.
     seen_by
@@ -136,6 +136,7 @@ class Dataset:
     gene_column: str | None = None
     counts: str = "X"
     organism: str = "Homo sapiens"
+    is_organism_stated: bool = True
     licence: str = "not stated"
     citation: str = ""
     seen_by: tuple[str, ...] = ()
@@ -162,6 +163,11 @@ class Dataset:
     def parts(self) -> tuple[str, ...]:
         """Names of the datasets that it is made of: its own."""
         return (self.name,)
+
+    @property
+    def is_own_file(self) -> bool:
+        """Whether it is a file of the user, which may hold cells of any other dataset."""
+        return self.path is not None
 
     def load(self, *, offline: bool = False) -> AnnData:
         """Return the cells in canonical form: raw counts, canonical keys, gene names, nothing else.

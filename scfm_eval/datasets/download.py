@@ -28,7 +28,8 @@ class RemoteFile:
         Hash of the published file; ``None``: that of the first download is recorded beside it, and later ones are held
         to it.
     holds
-        Files that are taken out of it, side by side, when it is a ``.zip`` or ``.tar`` archive.
+        Files that are taken out of it when it is a ``.zip`` or ``.tar`` archive, as they are named below the folder
+        that it lies in; see :func:`~scfm_eval.datasets.archives.take_out`.
     """
 
     url: str
@@ -93,7 +94,8 @@ def _download(remote: RemoteFile, path: Path, *, offline: bool) -> None:
         raise InvalidInputError(
             asked=f"a download of {remote.url}",
             found=f"{type(error).__name__}: {error}",
-            remedy=f"try again later, which goes on where it stopped, or download it by hand to {path}",
+            remedy=f"try again later{'' if remote.sha256 is None else ', which goes on where it stopped'}, or download "
+            f"it by hand to {path}",
         ) from error
     if remote.sha256 not in (None, sha256_of(part)):
         found = sha256_of(part)

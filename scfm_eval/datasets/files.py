@@ -38,6 +38,7 @@ def dataset_from_spec(spec: str) -> Dataset:
     options = _options(rest, spec=spec)
     stated: dict[str, Any] = {f"{key}_key": options.get(key) for key in KEYS}
     stated |= {key: options[key] for key in ("control", "counts", "organism") if key in options}
+    stated["is_organism_stated"] = "organism" in options
     adata = read_h5ad(file, backed=True)
     try:
         for key in KEYS:

@@ -41,6 +41,11 @@ class Joined(Dataset):
         """Names of the two datasets."""
         return self.source.name, self.target.name
 
+    @property
+    def is_own_file(self) -> bool:
+        """Whether one of the two is a file of the user."""
+        return self.source.is_own_file or self.target.is_own_file
+
     def load(self, *, offline: bool = False) -> AnnData:
         """Return the cells of both in canonical form, source first.
 

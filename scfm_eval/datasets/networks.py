@@ -21,7 +21,10 @@ COLLECTRI = "collectri"
 """What stands for the regulons of CollecTRI (doi:10.1093/nar/gkad841) where a network is named."""
 
 _COLLECTRI = RemoteFile(url="https://rescued.omnipathdb.org/CollecTRI.csv", name="CollecTRI.csv")
-_HEADERS = frozenset({"tf", "source", "regulator", "gene1"})
+_REGULATORS, _TARGETS = ("regulator", "source", "tf", "gene1"), ("target", "gene2", "gene", "target_gene", "targets")
+HEADERS = f"{' or '.join(_REGULATORS)}, then {' or '.join(_TARGETS)}"
+"""What the first two columns may be called, in any case."""
+
 Edge = tuple[str, str]
 
 
@@ -35,10 +38,13 @@ class Network:
         What it is; empty for the one that a dataset states itself.
     edges
         Regulator and target of each edge, once each.
+    is_named
+        Whether a known first line names the columns, so that the first edge can be none.
     """
 
     release: str
     edges: tuple[Edge, ...]
+    is_named: bool = True
 
 
 @dataclass(frozen=True)
@@ -71,8 +77,8 @@ def load_network(source: str, *, offline: bool = False) -> Network:
     Parameters
     ----------
     source
-        The first two columns of a file are regulator and target; further ones are not read, and neither is a first
-        line that names them ``TF``, ``source``, ``regulator`` or ``Gene1``.
+        The first two columns of a file are regulator and target, called as :data:`HEADERS` says, or by nothing;
+        further ones are not read.
     offline
         Never touch the network.
 
@@ -87,12 +93,13 @@ def load_network(source: str, *, offline: bool = False) -> Network:
         rows = [row for row in csv.reader(content.decode("utf-8").splitlines(), delimiter=_delimiter(content)) if row]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise _refused(path, f"{type(error).__name__}: {error}") from error
-    rows = rows[1:] if rows and rows[0][0].strip().lower() in _HEADERS else rows
+    is_named = bool(rows) and _names_columns(rows[0])
+    rows = rows[1:] if is_named else rows
     bad = next((row for row in rows if len(row) < 2 or not row[0].strip() or not row[1].strip()), None)
     if bad is not None or not rows:
         raise _refused(path, "no edge" if bad is None else f"a line without two genes: {bad}")
     edges = tuple(dict.fromkeys((row[0].strip(), row[1].strip()) for row in rows))
-    return Network(f"{path.name} {hashlib.sha256(content).hexdigest()}", edges)
+    return Network(f"{path.name} {hashlib.sha256(content).hexdigest()}", edges, is_named)
 
 
 def network_of(cells: AnnData) -> Network:
@@ -107,9 +114,39 @@ def network_of(cells: AnnData) -> Network:
         raise InvalidInputError(
             asked="the network behind these cells",
             found="the dataset states none",
-            remedy="name one: --network FILE.csv, with regulator and target in its first two columns",
+            remedy=f"name one: --network FILE.csv, whose first two columns are called {HEADERS}",
         )
     return Network("", tuple((str(source), str(target)) for source, target in cells.uns["network"]))
+
+
+def check_first_line(network: Network, genes: Sequence[str]) -> None:
+    """Refuse a network whose first line names its columns by names that are not known, and was read as an edge.
+
+    Parameters
+    ----------
+    network
+        The network.
+    genes
+        Genes of the dataset.
+
+    Raises
+    ------
+    InvalidInputError
+        Both of its names are in no other line, are no genes of the dataset, and not both known as symbols.
+    """
+    if network.is_named or not network.edges:
+        return
+    first = network.edges[0]
+    others = {gene for edge in network.edges[1:] for gene in edge}
+    namespace = namespace_of(genes)
+    here = resolve(genes, source=namespace, target=namespace_of(first), vocabulary=frozenset(first)).targets
+    known = resolve(first, source=namespace_of(first), target="ensembl").targets
+    if others.isdisjoint(first) and all(name is None for name in here) and any(name is None for name in known):
+        raise InvalidInputError(
+            asked=f"the network {network.release.partition(' ')[0]}",
+            found=f"a first line {', '.join(first)}, of which neither is a gene of the dataset or in another line",
+            remedy=f"if it names the columns, call them {HEADERS}; if it is an edge, put such a line above it",
+        )
 
 
 def measured(network: Network, genes: Sequence[str]) -> Measured:
@@ -137,6 +174,11 @@ def measured(network: Network, genes: Sequence[str]) -> Measured:
     return Measured(every, len(regulators), adjacency, n_absent=n_absent, n_loops=len(loops))
 
 
+def _names_columns(row: Sequence[str]) -> bool:
+    names = [name.strip().lower() for name in row[:2]]
+    return len(names) == 2 and names[0] in _REGULATORS and names[1] in _TARGETS
+
+
 def _delimiter(content: bytes) -> str:
     first = content.split(b"\n", 1)[0]
     return "\t" if first.count(b"\t") > first.count(b",") else ","
@@ -146,5 +188,6 @@ def _refused(path: Path, found: str) -> InvalidInputError:
     return InvalidInputError(
         asked=f"a network from {path}",
         found=found,
-        remedy="give a .csv or .tsv file with regulator and target in its first two columns",
+        remedy="give a .csv or .tsv file with regulator and target in its first two columns, called "
+        f"{HEADERS}, or without a line of names",
     )

@@ -193,10 +193,10 @@ def read_orthologs(spec: str) -> Orthologs:
         raise InvalidInputError(asked=f"the ortholog table {spec}", found="no such file", remedy=remedy)
     try:
         made = _table(path.read_bytes(), name=path.name)
-    except (KeyError, TypeError, UnicodeDecodeError, OSError, EOFError, zlib.error) as error:
+    except (KeyError, AttributeError, UnicodeDecodeError, OSError, EOFError, zlib.error) as error:
         raise InvalidInputError(
             asked=f"the columns {columns} in the ortholog table {spec}",
-            found=f"{type(error).__name__}: {error}",
+            found=str(error.args[0]) if isinstance(error, KeyError) else f"{type(error).__name__}: {error}",
             remedy=remedy,
         ) from error
     if not made.pairs:
@@ -212,6 +212,8 @@ def _packaged() -> Orthologs:
 def _table(content: bytes, *, name: str) -> Orthologs:
     text = (gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content).decode()
     rows = csv.DictReader(io.StringIO(text), delimiter="\t", quoting=csv.QUOTE_NONE)
+    if rows.fieldnames and not {*COLUMNS} <= {*rows.fieldnames}:
+        raise KeyError(f"its first line names {', '.join(map(repr, rows.fieldnames))}")
     pairs = dict.fromkeys(tuple(row[column].strip() for column in COLUMNS) for row in rows)
     whole = [pair for pair in pairs if any(pair[:2]) and any(pair[2:])]
     return Orthologs(name, hashlib.sha256(content).hexdigest(), whole)

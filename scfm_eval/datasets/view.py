@@ -87,7 +87,7 @@ def view(
     obs = cells.obs[[key for key in keep if key in cells.obs]].copy()
     if gene_ids is None:
         seen = AnnData(X=cells.X.copy(), obs=obs, var=pd.DataFrame(index=cells.var_names.copy()))
-        return seen, Readable(genes=1.0, counts=1.0, n_genes=cells.n_vars)
+        return seen, _known(cells, source=source_gene_ids, vocabulary=vocabulary)
     var = cells.var if read_as is None else read_as
     found = _resolved(var, target=gene_ids, source=source_gene_ids, vocabulary=vocabulary)
     X, names = _gathered(cells.X, found.targets)
@@ -102,6 +102,22 @@ def view(
         hint=_hint(cells, source=source_gene_ids),
     )
     return AnnData(X=X, obs=obs, var=pd.DataFrame(index=pd.Index(names, dtype=object))), readable
+
+
+def _known(cells: AnnData, *, source: GeneIds, vocabulary: Collection[str] | None) -> Readable:
+    """Return what a model that translates the names of genes by itself can read of all that it is given."""
+    if vocabulary is None:
+        return Readable(genes=1.0, counts=1.0, n_genes=cells.n_vars)
+    target: GeneIds = "ensembl" if looks_ensembl(vocabulary) >= HALF else "symbol"
+    found = resolve(list(cells.var_names), source=source, target=target, vocabulary=frozenset(vocabulary))
+    known = np.array([name is not None for name in found.targets])
+    counts = np.asarray(cells.X.sum(axis=0, dtype=np.float64)).ravel()
+    return Readable(
+        genes=float(known.mean()),
+        counts=float(counts[known].sum() / counts.sum()) if counts.sum() else 0.0,
+        n_genes=cells.n_vars,
+        ambiguous=found.ambiguous,
+    )
 
 
 def measured_names(

@@ -10,14 +10,17 @@ from typing import Any
 import numpy as np
 from anndata import AnnData
 
+from scfm_eval.about_models import mapped
 from scfm_eval.answers import StoredAnswers
 from scfm_eval.cells import Cells, model_view
 from scfm_eval.datasets.dataset import Dataset, read_h5ad
+from scfm_eval.datasets.view import Readable
 from scfm_eval.device import Resident
 from scfm_eval.environment import versions
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.evaluate import lacking_keys
-from scfm_eval.models.card import card
+from scfm_eval.models.card import Card, card
+from scfm_eval.models.options import other_options
 from scfm_eval.models.protocols import Embedder
 from scfm_eval.provenance import adapter_sha256, weights_folder
 from scfm_eval.store import Store
@@ -67,12 +70,7 @@ def embedded(
     """
     about = card(model)
     key = key or f"X_{about.name.replace('/', '_')}"
-    refusal = lacks(model, Embedder) or lacking_keys(about, dataset)
-    refusal = refusal or ("it learns from labels" if learns_labels(model) else "")
-    if refusal:
-        raise InvalidInputError(
-            asked=f"an embedding of {dataset.name} by {about.name}", found=refusal, remedy="choose another model"
-        )
+    _check(model, about, dataset)
     cells = Cells(dataset, dataset.load(offline=bool(resident.settings.get("offline"))), orthologs=orthologs)
     whole = read_h5ad(dataset.path) if dataset.path is not None else cells.adata.copy()
     if key in whole.obsm:
@@ -87,21 +85,40 @@ def embedded(
     # by name, and a plain array: the store gives a memory map
     rows = cells.adata.obs_names.get_indexer(whole.obs_names.astype(str))
     whole.obsm[key] = np.array(answers.embed(seed=seed)[rows])
-    # an h5ad keeps numbers and texts, so that what is nested goes as JSON
-    made: dict[str, Any] = {
+    made = _what_made_it(answers, readable, seed=seed)
+    whole.uns["scfm_eval"] = {**whole.uns.get("scfm_eval", {}), key: made}
+    return whole, key
+
+
+def _check(model: type, about: Card, dataset: Dataset) -> None:
+    refusal = lacks(model, Embedder) or lacking_keys(about, dataset)
+    refusal = refusal or ("it learns from labels" if learns_labels(model) else "")
+    if refusal:
+        raise InvalidInputError(
+            asked=f"an embedding of {dataset.name} by {about.name}", found=refusal, remedy="choose another model"
+        )
+
+
+def _what_made_it(answers: StoredAnswers, readable: Readable, *, seed: int) -> dict[str, Any]:
+    """Return what an h5ad can keep: numbers and texts, what is nested as JSON."""
+    about, told = answers.card, readable.orthologs
+    return {
         "model": about.name,
         "revision": about.revision,
         "licence": about.weights_licence or about.licence,
         "definition": about.definition,
+        "exceptions": json.dumps(dict(about.exceptions)),
+        "options": json.dumps(other_options(answers.model)),
         "parameters": json.dumps(answers.parameters(seed)),
+        "note": getattr(answers.model, "note", ""),
         "weights_sha256": answers.facts[0].get("weights_sha256") or "",
-        "adapter_sha256": adapter_sha256(model),
-        "cells_sha256": cells.sha256,
+        "adapter_sha256": adapter_sha256(answers.model),
+        "cells_sha256": answers.cells.sha256,
         "readable_genes": readable.genes,
         "readable_counts": readable.counts,
+        "genes_read_as": "" if told is None else mapped(told, dataset=answers.cells.dataset.name),
+        "orthologs": "" if told is None else told.model_dump_json(),
         "learned_from_these_cells": about.trained_here,
         "versions": json.dumps(versions(_PACKAGES)),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    whole.uns["scfm_eval"] = {**whole.uns.get("scfm_eval", {}), key: made}
-    return whole, key

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from scfm_eval.about_models import stated
 from scfm_eval.escape import latex
 from scfm_eval.export.sheets import Entry, Sheet, claims, sheets
 from scfm_eval.report import Report
@@ -34,6 +35,7 @@ def as_latex(reports: Mapping[str, Report]) -> str:
     for name, report in reports.items():
         tables = sheets(report)
         parts += [_table(sheet, label=_label(labels, name, sheet.task, sheet.dataset)) for sheet in tables]
+        parts += [f"% {latex(line)}" for line in stated(report.results)]
         if not tables:
             parts.append(f"% {latex(name)}: no scores, nothing was measured")
         parts.append(_claims(report, label=_label(labels, name, "claims")))

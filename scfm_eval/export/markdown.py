@@ -1,16 +1,17 @@
-"""Reports as Markdown: a table for each task and dataset, and the claims."""
+"""Reports as Markdown: a table for each task and dataset, what cards say of the models, and the claims."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from scfm_eval.about_models import stated
 from scfm_eval.escape import markdown, markdown_table
 from scfm_eval.export.sheets import Entry, Sheet, claims, sheets
 from scfm_eval.report import Report
 
 LEGEND = (
     "Value [95 % interval]; bold is the best of models and baselines; ↓: less is better; –: not measured; "
-    "undefined: measured, and without a value."
+    "undefined: measured, and without a value; no answer: the model failed."
 )
 """How a table of scores is to be read."""
 
@@ -33,6 +34,8 @@ def _page(name: str, report: Report) -> list[str]:
     for task in dict.fromkeys(sheet.task for sheet in tables):
         parts.append(f"## {markdown(task)}")
         parts += [part for sheet in tables if sheet.task == task for part in _sheet(sheet)]
+    cards = stated(report.results)
+    parts += ["## Models", "\n".join(f"- {markdown(line)}" for line in cards)] if cards else []
     heads, rows = claims(report)
     parts.append("## Claims")
     return [*parts, _table(heads, [[markdown(cell) for cell in row] for row in rows]) if rows else "No claims."]

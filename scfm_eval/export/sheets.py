@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from scfm_eval.about_models import failures
 from scfm_eval.escape import one_line
 from scfm_eval.report import Report, Verdict
 from scfm_eval.results import Result, by_role
 from scfm_eval.side_by_side import best_value, goes_up, is_best, side_by_side
-from scfm_eval.wording import difference, there, with_interval
+from scfm_eval.wording import NO_ANSWER, difference, there, with_interval
 
 _CLAIM = ("claim", "model", "dataset", "outcome", "difference", "why")
 
@@ -23,9 +24,10 @@ class Entry:
     Parameters
     ----------
     text
-        ``value [low, high]``; ``"undefined"``; ``"–"`` where the model was not measured.
+        ``value [low, high]``; ``"undefined"``; ``"no answer"`` of a model that failed; ``"–"`` where the model was not
+        measured.
     kind
-        Which of the three it is.
+        Which of these it is; one that failed is undefined.
     best
         Whether no model or baseline is better; never so for a control, or for one alone.
     """
@@ -50,7 +52,7 @@ class Sheet:
     rows
         For each model one entry per score.
     notes
-        Why entries are undefined.
+        Why models gave no answer, and why entries are undefined.
     """
 
     task: str
@@ -95,6 +97,8 @@ def _named(result: Result) -> str:
 
 def _entry(result: Result, score: str, *, best: float | None) -> Entry:
     record = result.scores.get(score)
+    if result.failure:
+        return Entry(NO_ANSWER, "undefined")
     if record is None:
         return Entry("–", "absent")
     text = with_interval(record.value, low=record.low, high=record.high)
@@ -104,9 +108,12 @@ def _entry(result: Result, score: str, *, best: float | None) -> Entry:
 
 
 def _undefined(results: list[Result], scores: list[str]) -> Iterator[str]:
+    yield from (f"{failure.text} ({failure.where}): neither a win nor a loss" for failure in failures(results))
     who: dict[tuple[str, str], list[str]] = defaultdict(list)
     for score in scores:
         for result in results:
+            if result.failure:
+                continue
             record = result.scores.get(score)
             if record is not None and not there(record.value):
                 who[score, record.reason].append(result.model.name)

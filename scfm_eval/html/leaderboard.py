@@ -12,7 +12,7 @@ from scfm_eval.html.tables import Column, Table, number
 from scfm_eval.report import Report
 from scfm_eval.results import Result, ScoreRecord, role_place
 from scfm_eval.side_by_side import side_by_side
-from scfm_eval.wording import there
+from scfm_eval.wording import NO_ANSWER, UNDEFINED, there
 
 MOST_COLUMNS = 40
 """With more pairs of task and dataset than this, datasets go into rows."""
@@ -33,7 +33,7 @@ _MARKS = {
     "chance": Markup('<path class="chance" d="M{0} 0V6"/>'),
     "oracle": Markup('<path class="oracle" d="M{0} 0V6"/>'),
 }
-_UNDEFINED = Markup('<abbr title="{reason}">undefined</abbr>')
+_WITHOUT = Markup('<abbr title="{reason}">{said}</abbr>')
 
 Field = tuple[str, str]
 
@@ -50,12 +50,15 @@ class Entry:
         Its name.
     record
         The score; ``None`` where the result lacks it.
+    failure
+        Why the model gave no answer; empty where it did.
     """
 
     model: str
     role: str
     score: str
     record: ScoreRecord | None
+    failure: str = ""
 
     @property
     def value(self) -> float | None:
@@ -110,7 +113,7 @@ def ranks(found: list[Entry]) -> list[int | None]:
 
 def _entry(result: Result) -> Entry:
     score = result.first_headline
-    return Entry(result.model.name, result.model.role, score, result.scores.get(score))
+    return Entry(result.model.name, result.model.role, score, result.scores.get(score), result.failure)
 
 
 def _loss(entry: Entry) -> float:
@@ -142,8 +145,10 @@ def _order(entry: Entry, losses: list[float]) -> float:
 
 def _cell(entry: Entry, *, rank: int | None, n_ranked: int, scale: Scale) -> Markup:
     record = entry.record
+    if entry.failure:
+        return _WITHOUT.format(said=NO_ANSWER, reason=entry.failure)
     if record is None or entry.value is None:
-        return _UNDEFINED.format(reason=record.reason if record else f"the result has no {entry.score}")
+        return _WITHOUT.format(said=UNDEFINED, reason=record.reason if record else f"the result has no {entry.score}")
     known = there(record.low) and there(record.high)
     return _CELL.format(
         rank="" if rank is None else _RANK.format(rank=rank, n=n_ranked),
@@ -172,7 +177,7 @@ class Scale:
     @classmethod
     def over(cls, found: list[Entry]) -> Scale:
         """Return the scale on which all these entries fit."""
-        records = [entry.record for entry in found if entry.record is not None]
+        records = [entry.record for entry in found if entry.record is not None and not entry.failure]
         numbers = (v for r in records for v in (r.value, r.low, r.high, r.chance))
         seen = [value for value in numbers if there(value)] or [0.0]
         up = all(record.higher_is_better for record in records)

@@ -8,9 +8,11 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
+from scfm_eval.about_models import exceptions, licences, options
 from scfm_eval.differences import flat
 from scfm_eval.html.tables import Column, Table, number
 from scfm_eval.report import Report, Verdict
+from scfm_eval.wording import there
 
 _OUTCOME = Markup('<span class="outcome {name}">{said}</span>')
 
@@ -29,7 +31,8 @@ def scores(frame: pd.DataFrame, *, task: str) -> Table:
         [
             *(row.score, row.model, row.role, row.dataset),
             *map(number, (row.value, row.low, row.high, row.chance, row.best)),
-            "higher" if row.higher_is_better else "lower",
+            # without a value nothing is better, and a model that failed does not know what would be
+            ("higher" if row.higher_is_better else "lower") if there(row.value) else None,
             str(row.n_seeds),
             row.reason or None,
         ]
@@ -122,19 +125,23 @@ def costs(report: Report) -> Table:
 
 
 def models(report: Report) -> Table:
-    """Return what was scored: licence, citation, size, revision."""
+    """Return what was scored: licences, citation, size, revision, and what its card says of what it computes."""
     columns = [
         Column("model", "choice"),
         Column("role", "choice"),
         Column("parameters of the network", "number"),
         Column("share of tensors loaded", "number"),
         *(Column(head) for head in ("revision", "licence", "citation", "sha256 of weights")),
+        Column("not with its defaults", optional=True),
+        Column("not as the published code", optional=True),
+        Column("checks not passed", optional=True),
     ]
-    known = {result.model.name: result.model for result in report.results}
+    known = {(result.model.name, options(result.model)): result.model for result in report.results}
     rows = [
         [
             *(one.name, one.role, _count(one.n_parameters), number(one.loaded_share)),
-            *(text or None for text in (one.revision, one.licence, one.citation, one.weights_sha256)),
+            *(text or None for text in (one.revision, licences(one), one.citation, one.weights_sha256)),
+            *(text or None for text in (options(one), one.definition, exceptions(one))),
         ]
         for _, one in sorted(known.items())
     ]

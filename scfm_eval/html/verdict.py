@@ -6,9 +6,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from scfm_eval.about_models import Failure, failures
 from scfm_eval.report import Report, Verdict
 from scfm_eval.verdicts import HOW, SAID, Fact, Sentence, Standing, sentences
-from scfm_eval.wording import counted, difference, listed
+from scfm_eval.wording import NO_ANSWER, counted, difference, listed
 
 MOST_NAMED = 20
 """Claims in error that are named; the table of claims has them all."""
@@ -78,11 +79,14 @@ class TopVerdict:
         One verdict per model.
     errors
         Claims that could not be decided, with the reason.
+    failures
+        Models that gave no answer, with the reason.
     """
 
     in_sum: tuple[str, ...]
     models: tuple[ModelVerdict, ...]
     errors: tuple[str, ...]
+    failures: tuple[Failure, ...] = ()
 
 
 def top_verdict(report: Report) -> TopVerdict:
@@ -92,7 +96,7 @@ def top_verdict(report: Report) -> TopVerdict:
     in_sum = (*_compared(said, facts), *_claimed(report.verdicts))
     fields = {(fact.model, fact.task, fact.dataset) for fact in facts}
     models = tuple(_of_model(sentence, in_lines=len(fields) <= MOST_LINES) for sentence in said)
-    return TopVerdict(in_sum, models, tuple(_errors(report.verdicts)))
+    return TopVerdict(in_sum, models, tuple(_errors(report.verdicts)), tuple(failures(report.results)))
 
 
 def _compared(said: Sequence[Sentence], facts: Sequence[Fact]) -> Iterator[str]:
@@ -139,15 +143,20 @@ def _of_model(sentence: Sentence, *, in_lines: bool) -> ModelVerdict:
 
 
 def _line(found: Sequence[Fact]) -> TaskLine:
-    parts = []
+    return TaskLine(found[0].task, found[0].dataset, found[0].score, tuple(_parts(found)))
+
+
+def _parts(found: Sequence[Fact]) -> Iterator[tuple[Standing, str, str]]:
+    if not found[0].answered:
+        yield "undefined", NO_ANSWER, found[0].reason
+        return
     for standing, said in SAID.items():
         here = [fact for fact in found if fact.standing == standing]
         if here:
             why = "; ".join(f"{fact.baseline}: {fact.reason}" for fact in here if fact.reason)
             doubts = here[0].doubts
             but = f", but {listed(doubts)}" if doubts else ""
-            parts.append((standing, f"{said} {', '.join(map(_rival, here))}{but}", why))
-    return TaskLine(found[0].task, found[0].dataset, found[0].score, tuple(parts))
+            yield standing, f"{said} {', '.join(map(_rival, here))}{but}", why
 
 
 def _rival(fact: Fact) -> str:

@@ -2,10 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from scfm_eval.models.batching import batches_by_length, in_batches, sentence_lengths
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# with the budget of 16 cells of 4,096 tokens, one such cell is a batch: 67 MB for each head that is held
+_PAIRS_PER_TOKEN = 256
+
+
+def pair_scores(
+    attend: Callable[[NDArray[np.int64]], Tensor],
+    sentences: Sequence[NDArray[np.int64]],
+    *,
+    asked: NDArray[np.int64],
+    token_budget: int,
+    **how: Any,
+) -> NDArray[np.float32]:
+    """Return the attention that the column's gene pays to the row's ``(n_genes, n_genes)``, so that rows are sources.
+
+    It is one definition for all transformers: the mean over heads and over all blocks, then over the tokens of a gene
+    in a cell, then over the cells that have both genes. NaN where no cell has both, and on the diagonal.
+
+    Parameters
+    ----------
+    attend
+        Takes the places of some cells ``(b,)`` and returns the attention from each token (row) to each (column), mean
+        over heads and blocks, ``(b, l, l)``; shorter cells are padded on the right.
+    sentences
+        Tokens of each cell.
+    asked
+        Token of each gene that is asked for ``(n_genes,)``; −1 for one that the model does not know.
+    token_budget
+        Most tokens in a batch of an embedding. As a cell of l tokens has l² pairs of them, a batch holds at most 256
+        pairs for each token of this budget, or one cell.
+    how
+        See :func:`~scfm_eval.models.batching.pool_in_batches`.
+    """
+    means = PairMeans(asked)
+
+    def take_in(batch: NDArray[np.int64]) -> None:
+        for place, paid in zip(batch, attend(batch).float().cpu().numpy(), strict=True):
+            tokens = sentences[place]
+            means.add(paid[: len(tokens), : len(tokens)], tokens=tokens)
+
+    n_pairs = sentence_lengths(sentences) ** 2
+    in_batches(take_in, batches_by_length(n_pairs, token_budget=token_budget * _PAIRS_PER_TOKEN), **how)
+    return means.scores()
 
 
 class PairMeans:
@@ -13,31 +62,34 @@ class PairMeans:
 
     Parameters
     ----------
-    n_genes
-        Genes that are asked for; they are numbered from 0.
+    asked
+        Token of each gene that is asked for ``(n_genes,)``; −1 for one that the model does not know. Genes with one
+        token have the same scores.
     """
 
-    def __init__(self, n_genes: int) -> None:
-        self._sum = np.zeros((n_genes, n_genes))
-        self._cells = np.zeros((n_genes, n_genes), dtype=np.int64)
+    def __init__(self, asked: NDArray[np.int64]) -> None:
+        self._token, self._place = np.unique(asked, return_inverse=True)
+        n_tokens = len(self._token)
+        self._sum = np.zeros((n_tokens, n_tokens))
+        self._cells = np.zeros((n_tokens, n_tokens), dtype=np.int64)
 
-    def add(self, attention: NDArray[np.floating], *, gene: NDArray[np.int64]) -> None:
+    def add(self, attention: NDArray[np.floating], *, tokens: NDArray[np.int64]) -> None:
         """Take in one cell.
 
         Parameters
         ----------
         attention
             From each token (row) to each token (column), mean over heads, ``(l, l)``.
-        gene
-            Number of the gene of each token ``(l,)``; −1 for a token that is none of those asked for. A gene with
-            several tokens counts with the mean over them.
+        tokens
+            Of the cell ``(l,)``, 0 or more. A gene that has several of them counts with the mean over them.
         """
-        kept = np.flatnonzero(gene >= 0)
-        found, tokens = np.unique(gene[kept], return_inverse=True)
+        kept = np.flatnonzero(np.isin(tokens, self._token))
+        found, of = np.unique(tokens[kept], return_inverse=True)
         mean = np.zeros((len(found), len(kept)))
-        mean[tokens, np.arange(len(kept))] = 1 / np.bincount(tokens)[tokens]
-        self._sum[np.ix_(found, found)] += mean @ attention[np.ix_(kept, kept)] @ mean.T
-        self._cells[np.ix_(found, found)] += 1
+        mean[of, np.arange(len(kept))] = 1 / np.bincount(of)[of]
+        gene = np.searchsorted(self._token, found)
+        self._sum[np.ix_(gene, gene)] += mean @ attention[np.ix_(kept, kept)] @ mean.T
+        self._cells[np.ix_(gene, gene)] += 1
 
     def scores(self) -> NDArray[np.float32]:
         """Return ``(n_genes, n_genes)``: how much the column's gene attends to the row's, so that rows are sources.
@@ -47,12 +99,4 @@ class PairMeans:
         with np.errstate(invalid="ignore"):
             mean = (self._sum / self._cells).T
         np.fill_diagonal(mean, np.nan)
-        return mean.astype(np.float32)
-
-
-def number_of(genes: Sequence[str]) -> dict[str, int]:
-    """Return the number of each gene that is asked for; the first one where a name repeats."""
-    numbers: dict[str, int] = {}
-    for place, gene in enumerate(genes):
-        numbers.setdefault(gene, place)
-    return numbers
+        return mean[np.ix_(self._place, self._place)].astype(np.float32)

@@ -1,8 +1,9 @@
-"""Stacks of post-norm transformer blocks: every layer in one pass, attention on request, and ranks from a head."""
+"""Stacks of transformer blocks: every layer in one pass, the mean of their attention, and ranks from a head."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,13 +35,11 @@ class Block(nn.Module):
 
     def forward(self, hidden: Tensor, *, src_key_padding_mask: Tensor | None = None) -> Tensor:
         """Return the hidden state ``(b, l, d)`` after the block; see :func:`layer_outputs` for the mask ``(b, l)``."""
-        mask = src_key_padding_mask
+        attention, mask = self.self_attn, src_key_padding_mask
+        query, key, value = _by_head(attention, hidden)
         if mask is not None:
-            mask = (~mask if mask.dtype == torch.bool else mask)[:, None, None, :]
-        attention = self.self_attn
-        joined = nn.functional.linear(hidden, attention.in_proj_weight, attention.in_proj_bias)  # (b, l, 3 d)
-        heads = joined.reshape(*hidden.shape[:2], 3, attention.num_heads, -1)
-        query, key, value = heads.permute(2, 0, 3, 1, 4)  # (b, h, l, d / h)
+            # torch wants a mask of floats in the type of the query, which autocast decides
+            mask = (~mask if mask.dtype == torch.bool else mask.to(query.dtype))[:, None, None, :]
         rate = attention.dropout if self.training else 0.0
         attended = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=rate)
         hidden = self.norm1(hidden + self.dropout(attention.out_proj(attended.transpose(1, 2).flatten(2))))
@@ -68,11 +67,79 @@ def layer_outputs(hidden: Tensor, blocks: Iterable[nn.Module], *, padding: Tenso
         yield hidden
 
 
-def attention_of(block: Block | nn.TransformerEncoderLayer, hidden: Tensor, *, padding: Tensor | None) -> Tensor:
-    """Return the attention ``(b, l, l)`` from each position to each other in a post-norm block, mean over its heads."""
-    _, attention = block.self_attn(hidden, hidden, hidden, key_padding_mask=padding, need_weights=True)
-    made: Tensor = attention
-    return made
+def bert_layer_outputs(hidden: Tensor, blocks: Iterable[Any], *, padding: Tensor | None) -> Iterator[Tensor]:
+    """Give the input and then the output of each block of a BERT of transformers ``(b, l, d)``, one after the other.
+
+    Parameters
+    ----------
+    hidden, padding
+        See :func:`layer_outputs`; ``padding`` is no float mask.
+    blocks
+        ``BertLayer``.
+    """
+    yield hidden
+    mask = None if padding is None else ~padding[:, None, None, :]
+    for block in blocks:
+        hidden = block(hidden, mask)
+        yield hidden
+
+
+def mean_attention(blocks: Iterable[Any], hidden: Tensor, *, padding: Tensor | None) -> Tensor:
+    """Return the attention ``(b, l, l)`` from each position (row) to each (column), mean over heads and over blocks.
+
+    One head of one block is computed after the other, so that no more than a few ``(b, l, l)`` are held at once.
+
+    Parameters
+    ----------
+    blocks, hidden, padding
+        See :func:`layer_outputs`; ``padding`` is no float mask.
+    """
+    blocks = list(blocks)
+    # the blocks stand first in zip, so that the last one only attends
+    inputs = zip(blocks, layer_outputs(hidden, blocks, padding=padding), strict=False)
+    return _mean(_over_heads(_by_head(block.self_attn, given), padding) for block, given in inputs)
+
+
+def mean_bert_attention(blocks: Iterable[Any], hidden: Tensor, *, padding: Tensor | None) -> Tensor:
+    """Return what :func:`mean_attention` does, for blocks of :func:`bert_layer_outputs`."""
+    blocks = list(blocks)
+    inputs = zip(blocks, bert_layer_outputs(hidden, blocks, padding=padding), strict=False)
+    return _mean(_over_heads(_bert_by_head(block.attention.self, given), padding) for block, given in inputs)
+
+
+def _bert_by_head(attention: Any, hidden: Tensor) -> list[Tensor]:
+    """Return queries and keys ``(b, h, l, d / h)``."""
+    return [
+        split_heads(part(hidden), n_heads=attention.num_attention_heads) for part in (attention.query, attention.key)
+    ]
+
+
+def _by_head(attention: nn.MultiheadAttention, hidden: Tensor) -> list[Tensor]:
+    """Return queries, keys and values ``(b, h, l, d / h)``."""
+    joined = nn.functional.linear(hidden, attention.in_proj_weight, attention.in_proj_bias)  # (b, l, 3 d)
+    return [split_heads(part, n_heads=attention.num_heads) for part in joined.chunk(3, dim=-1)]
+
+
+def split_heads(hidden: Tensor, *, n_heads: int) -> Tensor:
+    """Return ``(b, l, h d)`` as ``(b, h, l, d)``."""
+    return hidden.reshape(*hidden.shape[:-1], n_heads, -1).transpose(1, 2)
+
+
+def _over_heads(by_head: Sequence[Tensor], padding: Tensor | None) -> Tensor:
+    query, key = by_head[:2]
+    never = torch.zeros((), dtype=torch.bool, device=query.device) if padding is None else padding[:, None, :]
+    scale = query.shape[-1] ** -0.5
+    return _mean(
+        ((own @ others.mT).float() * scale).masked_fill(never, -torch.inf).softmax(dim=-1)
+        for own, others in zip(query.unbind(1), key.unbind(1), strict=True)
+    )
+
+
+def _mean(parts: Iterable[Tensor]) -> Tensor:
+    total, n = torch.zeros(()), 0
+    for part in parts:
+        total, n = total + part, n + 1
+    return total / n
 
 
 def masked_mean(hidden: Tensor, kept: Tensor) -> Tensor:

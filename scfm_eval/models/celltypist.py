@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 from anndata import AnnData
@@ -17,13 +17,15 @@ from scipy import sparse
 from scipy.special import expit, log_expit, softmax
 
 from scfm_eval.errors import InvalidInputError
-from scfm_eval.models import checkpoint
-from scfm_eval.models.batching import gene_rows, refuse_unread
+from scfm_eval.models import checkpoint, options
+from scfm_eval.models.batching import Unread, gene_rows, refuse_unread
 from scfm_eval.models.counts import csr_counts, gene_places
 from scfm_eval.models.files import refusing
 from scfm_eval.models.namespaces import counts_by_name
 from scfm_eval.models.weights import PublishedWeights
 from scfm_eval.timing import phase
+
+Probabilities = Literal["shares", "each"]
 
 _TARGET = 10_000
 _LARGEST = 10.0
@@ -66,7 +68,7 @@ class CellTypist(PublishedWeights):
         Folder with one ``.pkl`` that CellTypist wrote, or one ``.npz`` with ``coef``, ``intercept``, ``classes``,
         ``features``, ``mean`` and ``scale``.
     file
-        Name of the file, where the folder holds several.
+        Name of the file, where the folder holds several; ``None`` takes the class attribute of that name.
     probabilities
         ``"shares"`` divides the probability of each class by their sum, so that they are one distribution; ``"each"``
         gives the probability of each class against the rest by itself, which is what CellTypist calls probability.
@@ -83,6 +85,7 @@ class CellTypist(PublishedWeights):
     citation: ClassVar[str] = "10.1126/science.abl5197"
     home: ClassVar[str] = "https://www.celltypist.org/models"
     gene_ids: ClassVar[str | None] = None
+    file: ClassVar[str | None] = None
     definition: ClassVar[str] = (
         "The probabilities of the classes are divided by their sum; "
         'probabilities="each" gives those of CellTypist, each class against the rest. There is no majority voting, '
@@ -98,12 +101,14 @@ class CellTypist(PublishedWeights):
         *,
         weights: str | Path | None = None,
         file: str | None = None,
-        probabilities: Literal["shares", "each"] = "shares",
-        unread: Literal["refuse", "keep"] = "refuse",
+        probabilities: Probabilities = "shares",
+        unread: Unread = "refuse",
         offline: bool = False,
     ) -> None:
+        options.require_known("probabilities", probabilities, known=get_args(Probabilities))
+        options.require_known("unread", unread, known=get_args(Unread))
         self.probabilities, self.unread = probabilities, unread
-        path = _chosen(self.locate(weights, offline=offline), file)
+        path = _chosen(self.locate(weights, offline=offline), file or self.file)
         with phase("load"):
             self._linear = read_linear(path)
             self.n_parameters = self._linear.coef.size + self._linear.intercept.size
@@ -112,13 +117,13 @@ class CellTypist(PublishedWeights):
 
     @classmethod
     def sources(cls, weights: Path) -> list[Path]:
-        """Return the models in the weights folder."""
-        return _models(Path(weights))
+        """Return the one model in the weights folder, or the one there that ``file`` of the class names."""
+        return [_chosen(Path(weights), cls.file)]
 
     @classmethod
     def vocabulary(cls, weights: Path) -> Collection[str]:
-        """Return the gene symbols of the models in the weights folder."""
-        return frozenset(str(gene) for path in _models(Path(weights)) for gene in read_linear(path).features)
+        """Return the gene symbols of the model that :meth:`sources` names."""
+        return frozenset(str(gene) for path in cls.sources(weights) for gene in read_linear(path).features)
 
     def embed(self, cells: AnnData) -> NDArray[np.float32]:
         """Return the decision value of each class ``(n_cells, C)`` in the order of ``cells.obs_names``.

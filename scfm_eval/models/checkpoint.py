@@ -10,8 +10,9 @@ import re
 import textwrap
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
@@ -20,6 +21,8 @@ from scfm_eval.models.files import refusing
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+Network = TypeVar("Network", bound="nn.Module")
 
 _SHOWN = 5
 _SAID = 200  # characters
@@ -119,9 +122,16 @@ def read_pickle(path: Path, *, inert: Sequence[str] = ()) -> Any:
     """
     with refusing(asked=f"the content of {path}", remedy=_FETCH_AGAIN):
         content = path.read_bytes()
-        return (
-            json.loads(content) if path.suffix == ".json" else _PlainUnpickler(content, path=path, inert=inert).load()
-        )
+        if path.suffix == ".json":
+            return json.loads(content, object_pairs_hook=_each_once)
+        return _PlainUnpickler(content, path=path, inert=inert).load()
+
+
+def _each_once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        raise ValueError("a name stands twice in one object")
+    return made
 
 
 def read_dictionary(path: Path, *, inert: Sequence[str] = ()) -> dict[str, Any]:
@@ -237,7 +247,11 @@ def only_tensors(content: Any, *, path: Path) -> dict[str, Tensor]:
     import torch
 
     strange = [] if isinstance(content, Mapping) else [type(content).__name__]
-    strange = strange or [str(name) for name, value in content.items() if not isinstance(value, torch.Tensor)]
+    strange = strange or [
+        str(name)
+        for name, value in content.items()
+        if not (isinstance(name, str) and isinstance(value, torch.Tensor) and value.layout == torch.strided)
+    ]
     if strange:
         raise InvalidInputError(
             asked=f"named tensors in {path}", found=f"other content: {few(strange)}", remedy="give a plain state dict"
@@ -296,7 +310,7 @@ def load_strictly(
     Returns
     -------
     int
-        Number of parameters loaded; tied ones count once.
+        Number of parameters loaded; tied ones count once, buffers never.
 
     Raises
     ------
@@ -312,6 +326,11 @@ def load_strictly(
         for name in wanted
         if name in given and given[name].shape != wanted[name].shape
     ]
+    faults += [
+        f"{name} is of type {value.dtype}"
+        for name, value in given.items()
+        if name in wanted and (value.dtype.is_floating_point != wanted[name].dtype.is_floating_point)
+    ]
     faults = faults or [
         f"{name} differs from {other}" for name, other in tied.items() if not _equal(given.get(name), given.get(other))
     ]
@@ -323,7 +342,47 @@ def load_strictly(
         )
     filled = {name: given[tied.get(name, name)] if name not in given else given[name] for name in wanted}
     module.load_state_dict(filled, strict=True)
-    return sum(given[name].numel() for name in wanted if name not in tied)
+    return sum(value.numel() for name, value in module.named_parameters() if name not in tied)
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded(Generic[Network]):
+    """A network as it was read from a checkpoint.
+
+    Parameters
+    ----------
+    network
+        In evaluation mode, on the CPU.
+    n_parameters
+        Number of parameters loaded; tied ones count once.
+    unused
+        Names of tensors of the checkpoint that nothing here needs.
+    share
+        Share of the tensors of the checkpoint that were loaded, 0 to 1.
+    files
+        What was read.
+    """
+
+    network: Network
+    n_parameters: int
+    unused: list[str]
+    share: float
+    files: list[Path]
+
+
+def loaded(network: Network, tensors: Mapping[str, Tensor], *, files: Sequence[Path], **how: Any) -> Loaded[Network]:
+    """Return a network that was filled from a checkpoint, and how much of that it took.
+
+    Parameters
+    ----------
+    network, tensors, how
+        See :func:`load_strictly`, which this raises like.
+    files
+        What the network was read from.
+    """
+    n_parameters = load_strictly(network, tensors, **how)
+    unused = sorted(tensors.keys() - network.state_dict().keys())
+    return Loaded(network, n_parameters, unused, 1 - len(unused) / len(tensors), list(files))
 
 
 def _equal(copy: Tensor | None, original: Tensor | None) -> bool:

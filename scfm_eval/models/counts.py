@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from anndata import AnnData
@@ -16,8 +16,20 @@ def csr_counts(cells: AnnData) -> sparse.csr_matrix:
     """Return the counts of ``cells`` as CSR float32 ``(n_cells, n_genes)``; ``cells`` is not changed.
 
     ``X`` may be sparse or dense in memory, in a backed file, or a dask array in chunks, which are read one by one.
+    Entries of one place are added up.
+
+    Raises
+    ------
+    InvalidInputError
+        There are no cells, no counts, or a count is negative or not finite.
     """
     X = cells.X
+    if X is None or not cells.n_obs:
+        raise InvalidInputError(
+            asked="the counts of some cells",
+            found="no cells" if X is not None else "no matrix X",
+            remedy="give cells with raw counts in X",
+        )
     if hasattr(X, "to_memory"):
         X = X.to_memory()
     elif hasattr(X, "map_blocks"):
@@ -65,9 +77,23 @@ def aligned_counts(cells: AnnData, *, genes: Sequence[str], order: Sequence[str]
 
 def gene_places(genes: Sequence[str], *, order: Sequence[str]) -> NDArray[np.int64]:
     """Return the place of each gene in ``order`` ``(n_genes,)``; −1 for a gene that is not in it."""
-    places = {gene: place for place, gene in enumerate(order)}
-    return np.array([places.get(str(gene), -1) for gene in genes], dtype=np.int64)
+    return numbers_of(genes, table={gene: place for place, gene in enumerate(order)})
+
+
+def numbers_of(genes: Iterable[str], *, table: Mapping[str, int]) -> NDArray[np.int64]:
+    """Return the number, such as a token, that ``table`` has for each gene ``(n_genes,)``; −1 where it has none."""
+    return np.array([table.get(str(gene), -1) for gene in genes], dtype=np.int64)
 
 
 def _csr(X: object) -> sparse.csr_matrix:
-    return sparse.csr_matrix(X, dtype=np.float32)
+    made = sparse.csr_matrix(X, dtype=np.float32)
+    if not made.has_canonical_format:
+        made = made.copy()
+        made.sum_duplicates()
+    if made.nnz and not (np.isfinite(made.data).all() and made.data.min() >= 0):
+        raise InvalidInputError(
+            asked="counts of cells",
+            found="values that are negative or not finite",
+            remedy="give raw counts: scaled values are none",
+        )
+    return made

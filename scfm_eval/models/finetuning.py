@@ -11,7 +11,9 @@ from anndata import AnnData
 from numpy.typing import NDArray
 
 from scfm_eval.errors import InvalidInputError
+from scfm_eval.models.batching import Precision
 from scfm_eval.models.protocols import FineTuning, completed
+from scfm_eval.timing import phase
 
 if TYPE_CHECKING:
     from scfm_eval.models.tuning import Tuned
@@ -29,15 +31,20 @@ class FineTunes:
     leaves them open, for the model as it is and from random weights.
     """
 
+    name: ClassVar[str]
+    device: str
+    precision: Precision
+    batch_size: int
     fine_tuning: ClassVar[dict[str, Any]] = {}
     _tuned: Tuned | None = None
 
-    def _read(self, cells: AnnData) -> Sequence[Any]:
-        """Return the sentence of each cell."""
+    def tokenise(self, cells: AnnData) -> Sequence[Any]:
+        """Return the sentence of each cell, in the order of ``cells.obs_names``."""
         raise NotImplementedError
 
-    def _how(self) -> dict[str, Any]:
-        """Return how batches are run; see :func:`~scfm_eval.models.batching.pool_in_batches`."""
+    @property
+    def _full_length(self) -> int:
+        """Tokens of the cells that ``batch_size`` counts."""
         raise NotImplementedError
 
     def _encoder(self) -> Encoder:
@@ -47,6 +54,16 @@ class FineTunes:
     def _draw_weights(self, seed: int) -> None:
         """Put random weights in place of those that were loaded."""
         raise NotImplementedError
+
+    def _read(self, cells: AnnData) -> Sequence[Any]:
+        """Return the sentence of each cell, and take the time of that."""
+        with phase("tokenise"):
+            return self.tokenise(cells)
+
+    def _how(self) -> dict[str, Any]:
+        """Return how batches are run; see :func:`~scfm_eval.models.batching.pool_in_batches`."""
+        budget = self.batch_size * self._full_length
+        return {"token_budget": budget, "device": self.device, "precision": self.precision, "name": self.name}
 
     def fine_tune(
         self,

@@ -10,20 +10,23 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 import numpy as np
 from anndata import AnnData
 from numpy.typing import NDArray
 
 from scfm_eval.errors import InvalidInputError
-from scfm_eval.models import checkpoint
+from scfm_eval.models import checkpoint, options
+from scfm_eval.models.attention import pair_scores
 from scfm_eval.models.batching import (
     Precision,
+    chosen_batch_size,
     gene_rows,
     layer_number,
     pool_in_batches,
     require_known,
+    sentence_lengths,
     usual_batch_size,
     values_in_batches,
 )
@@ -33,6 +36,7 @@ from scfm_eval.models.geneformer_tokens import (
     DICTIONARIES,
     NOT_A_GENE,
     GeneDictionaries,
+    Pooling,
     perturbed,
     rank_genes,
     sentences,
@@ -44,7 +48,7 @@ from scfm_eval.timing import phase
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from scfm_eval.models.geneformer_network import Batch, Pooling
+    from scfm_eval.models.geneformer_network import Batch
     from scfm_eval.models.unfreezing import Encoder
 
 
@@ -82,6 +86,10 @@ class Geneformer(PublishedWeights, FineTunes):
     published_genes: ClassVar[int | None] = 20_271
     published_layers: ClassVar[int | None] = 12
     tolerances: ClassVar[dict[str, float]] = {"bfloat16": 1e-3, "float16": 1e-4}
+    definition: ClassVar[str] = (
+        "A perturbed cell is cut to length after its genes were taken out or put in front, so that a long one is "
+        "filled again after a knockdown; upstream takes genes out of sentences that are cut already."
+    )
     variant: ClassVar[str] = "Geneformer-V2-104M"
     dictionaries: ClassVar[str] = "geneformer"
     corpus: ClassVar[str] = "gc104M"
@@ -99,7 +107,10 @@ class Geneformer(PublishedWeights, FineTunes):
     ) -> None:
         from scfm_eval.models.geneformer_network import load_bert
 
-        self.device, self.precision, self.batch_size = device, precision, batch_size or usual_batch_size(device)
+        options.require_known("pooling", pooling, known=get_args(Pooling))
+        options.require_known("precision", precision, known=get_args(Precision))
+        self.device, self.precision = device, precision
+        self.batch_size = chosen_batch_size(batch_size, usual=usual_batch_size(device))
         self.pooling = pooling
         folder = self.locate(weights, offline=offline)
         with phase("load"):
@@ -107,10 +118,10 @@ class Geneformer(PublishedWeights, FineTunes):
             self.genes = GeneDictionaries.read(places)
             loaded = load_bert(model, vocabulary_size=len(self.genes.token))
             self.n_parameters = loaded.n_parameters
-            self._special, self._max_length = self.genes.special, loaded.bert.config.max_position_embeddings
+            self._special, self._max_length = self.genes.special, loaded.network.config.max_position_embeddings
             self._check_pooling()
-            self.layer = layer_number(layer, n_layers=loaded.bert.config.num_hidden_layers + 1)
-            self._bert = loaded.bert.to(device)
+            self.layer = layer_number(layer, n_layers=loaded.network.config.num_hidden_layers + 1)
+            self._bert = loaded.network.to(device)
             self.loaded_share: float | None = loaded.share
             self.weights_sha256: str | None = checkpoint.weights_sha256([*loaded.files, *self.genes.files])
 
@@ -159,7 +170,7 @@ class Geneformer(PublishedWeights, FineTunes):
         from scfm_eval.models.geneformer_network import expected_ranks
 
         tokens = self._read(cells)
-        lengths = np.array([len(cell) for cell in tokens])
+        lengths = sentence_lengths(tokens)
         n_genes = lengths - len(self._special)
         cell, layers = values_in_batches(
             lambda batch: expected_ranks(self._bert, self._batch(tokens, batch)),
@@ -169,6 +180,22 @@ class Geneformer(PublishedWeights, FineTunes):
         )
         target = np.concatenate([np.linspace(1, 0, n, dtype=np.float32) for n in n_genes])
         return Reconstruction(target=target, cell=cell, layers=layers)
+
+    def score_gene_pairs(self, cells: AnnData, *, genes: Sequence[str]) -> NDArray[np.float32]:
+        """Return attention between genes ``(n_genes, n_genes)``: what the column's gene pays to the row's.
+
+        Mean over heads, blocks and the cells that have both genes, as in
+        :func:`~scfm_eval.models.attention.pair_scores`; raises like :meth:`embed`.
+        """
+        from scfm_eval.models.geneformer_network import attention
+
+        tokens = self._read(cells)
+        return pair_scores(
+            lambda batch: attention(self._bert, self._batch(tokens, batch)),
+            tokens,
+            asked=self._gene_tokens(genes),
+            **self._how(),
+        )
 
     def perturb(self, cells: AnnData, *, genes: Sequence[str], effect: Effect) -> NDArray[np.float32]:
         """Return rows as :meth:`embed` does, after a knockdown took the genes out or activation put them in front.
@@ -198,9 +225,9 @@ class Geneformer(PublishedWeights, FineTunes):
         words = self._bert.bert.embeddings.word_embeddings.weight.detach().float().cpu().numpy()
         return gene_rows(words, token=self._gene_tokens(genes))
 
-    def _read(self, cells: AnnData) -> list[NDArray[np.int64]]:
-        with phase("tokenise"):
-            return self.tokenise(cells)
+    @property
+    def _full_length(self) -> int:
+        return int(self._max_length)
 
     def _ranked(self, cells: AnnData) -> list[NDArray[np.int64]]:
         ids = cells.var.get("ensembl_id", cells.var_names)
@@ -223,13 +250,9 @@ class Geneformer(PublishedWeights, FineTunes):
 
         return pool_in_batches(
             lambda batch: pooled_layers(self._bert, self._batch(tokens, batch), pooling=self.pooling, layers=layers),
-            np.array([len(cell) for cell in tokens]),
+            sentence_lengths(tokens),
             **self._how(),
         )
-
-    def _how(self) -> dict[str, Any]:
-        budget, device = self.batch_size * self._max_length, self._bert.device.type
-        return {"token_budget": budget, "device": device, "precision": self.precision, "name": self.name}
 
     def _encoder(self) -> Encoder:
         from scfm_eval.models.geneformer_network import Batch, pooled_layers
@@ -351,6 +374,7 @@ class UntrainedGeneformer(GeneformerMini):
         batch_size: int | None = None,
         offline: bool = False,
     ) -> None:
+        options.require_whole("seed", seed)
         super().__init__(weights=weights, device=device, precision=precision, batch_size=batch_size, offline=offline)
         self._draw_weights(seed)
         self.weights_sha256 = self.loaded_share = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,8 +19,7 @@ from scfm_eval.errors import InvalidInputError
 from scfm_eval.models import blocks, checkpoint
 from scfm_eval.models.batching import padded
 from scfm_eval.models.files import refusing
-
-Pooling = Literal["mean", "cls"]
+from scfm_eval.models.geneformer_tokens import Pooling
 
 _TIED = {
     "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
@@ -61,7 +60,7 @@ class Batch:
 
 
 def hidden_layers(model: Any, batch: Batch, *, last: int) -> Iterator[Tensor]:
-    """Yield the outputs ``(b, l, d)`` of layers 0 (the input embedding) to ``last`` of a BERT; later ones never are.
+    """Return an iterator of the outputs ``(b, l, d)`` of layers 0 (the input embedding) to ``last`` of a BERT.
 
     Parameters
     ----------
@@ -73,12 +72,9 @@ def hidden_layers(model: Any, batch: Batch, *, last: int) -> Iterator[Tensor]:
         Layer to stop after.
     """
     # without padding no mask at all, so that the fastest attention kernel is free to run
-    mask = None if bool(batch.real.all()) else batch.real[:, None, None, :]
+    padding = None if bool(batch.real.all()) else ~batch.real
     hidden = model.bert.embeddings(input_ids=batch.ids)
-    yield hidden
-    for block in model.bert.encoder.layer[:last]:
-        hidden = block(hidden, mask)
-        yield hidden
+    return blocks.bert_layer_outputs(hidden, model.bert.encoder.layer[:last], padding=padding)
 
 
 def pooled_layers(model: Any, batch: Batch, *, pooling: Pooling, layers: Sequence[int]) -> list[Tensor]:
@@ -100,7 +96,19 @@ def pooled_layers(model: Any, batch: Batch, *, pooling: Pooling, layers: Sequenc
 def _pool(hidden: Tensor, genes: Tensor, pooling: Pooling) -> Tensor:
     if pooling == "cls":
         return hidden[:, 0]
-    return (hidden.float() * genes[:, :, None]).sum(dim=1) / genes.sum(dim=1, keepdim=True)
+    return blocks.masked_mean(hidden.float(), genes)
+
+
+def attention(model: Any, batch: Batch) -> Tensor:
+    """Return the attention ``(b, l, l)`` from each token of a cell to each other, mean over heads and blocks.
+
+    Parameters
+    ----------
+    model, batch
+        See :func:`hidden_layers`.
+    """
+    hidden = next(hidden_layers(model, batch, last=0))
+    return blocks.mean_bert_attention(model.bert.encoder.layer, hidden, padding=~batch.real)
 
 
 def expected_ranks(model: Any, batch: Batch) -> list[Tensor]:
@@ -136,29 +144,7 @@ def bert_files(folder: Path) -> tuple[Path, Path]:
     return settings, weights
 
 
-@dataclass(frozen=True, eq=False)
-class Loaded:
-    """A BERT as it was read from a folder.
-
-    Parameters
-    ----------
-    bert
-        ``BertForMaskedLM`` in evaluation mode, on the CPU.
-    n_parameters
-        Number of parameters loaded; tied ones count once.
-    share
-        Share of the tensors of the checkpoint that were loaded, 0 to 1; counters of positions are none.
-    files
-        What was read.
-    """
-
-    bert: Any
-    n_parameters: int
-    share: float
-    files: list[Path]
-
-
-def load_bert(folder: Path, *, vocabulary_size: int) -> Loaded:
+def load_bert(folder: Path, *, vocabulary_size: int) -> checkpoint.Loaded[Any]:
     """Return the BERT in a folder, every tensor of it and of the checkpoint accounted for.
 
     Raises
@@ -182,6 +168,4 @@ def load_bert(folder: Path, *, vocabulary_size: int) -> Loaded:
     with refusing(asked=f"a network of the settings in {settings}", remedy=remedy):
         model = bert(said)
     tensors = checkpoint.read_tensors(weights)
-    n_parameters = checkpoint.load_strictly(model, tensors, tied=_TIED, ignored=_COUNTERS)
-    share = sum(name in model.state_dict() for name in tensors) / len(tensors)
-    return Loaded(model, n_parameters, share, [settings, weights])
+    return checkpoint.loaded(model, tensors, files=[settings, weights], tied=_TIED, ignored=_COUNTERS)

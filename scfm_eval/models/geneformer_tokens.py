@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,8 @@ from scfm_eval.errors import InvalidInputError
 from scfm_eval.models import checkpoint
 from scfm_eval.models.batching import refuse_unread
 from scfm_eval.models.protocols import Effect
+
+Pooling = Literal["mean", "cls"]
 
 DICTIONARIES = ("token_dictionary", "gene_median_dictionary", "ensembl_mapping_dict")
 """First parts of the names of the files that a release says about genes."""

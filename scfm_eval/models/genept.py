@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, get_args
 
 import numpy as np
 import pandas as pd
@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 
 from scfm_eval.datasets.download import RemoteFile
 from scfm_eval.errors import InvalidInputError
-from scfm_eval.models import checkpoint
-from scfm_eval.models.batching import refuse_unread
+from scfm_eval.models import checkpoint, options
+from scfm_eval.models.batching import Unread, refuse_unread
 from scfm_eval.models.counts import csr_counts
 from scfm_eval.models.embedding_files import find_rows, read_embedding
 from scfm_eval.models.files import written_whole
-from scfm_eval.models.mean_of_genes import MeanOfGeneVectors, Unread
+from scfm_eval.models.mean_of_genes import MeanOfGeneVectors
 from scfm_eval.timing import phase
 
 _PROMPT = "A cell with genes ranked by expression: "
@@ -107,6 +107,8 @@ class GenePTS:
         max_genes: int = 1000,
         unread: Unread = "refuse",
     ) -> None:
+        options.require_known("unread", unread, known=get_args(Unread))
+        options.require_whole("max_genes", max_genes, least=1)
         self.key, self.max_genes, self.unread = key, max_genes, unread
         self._file = _file_of_rows(weights)
         with phase("load"):

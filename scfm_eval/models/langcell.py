@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar, get_args
 
 import numpy as np
 from anndata import AnnData
@@ -15,26 +15,27 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from scfm_eval.errors import InvalidInputError
-from scfm_eval.models import checkpoint
-from scfm_eval.models.attention import PairMeans, number_of
+from scfm_eval.models import checkpoint, options
+from scfm_eval.models.attention import pair_scores
 from scfm_eval.models.batching import (
     Precision,
-    batches_by_length,
+    Unread,
+    chosen_batch_size,
     gene_rows,
     layer_number,
     pool_in_batches,
+    sentence_lengths,
     usual_batch_size,
 )
 from scfm_eval.models.finetuning import FineTunes
 from scfm_eval.models.langcell_texts import read_text_vectors
-from scfm_eval.models.langcell_tokens import GeneTable, Ranking, Unread, dictionary_files, sentences
+from scfm_eval.models.langcell_tokens import GeneTable, Pooling, Ranking, dictionary_files, sentences
 from scfm_eval.models.weights import PublishedWeights
 from scfm_eval.timing import phase
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from scfm_eval.models.langcell_network import Pooling
     from scfm_eval.models.unfreezing import Encoder
 
 _NO_TEXTS = "it has no text vectors, which its labels come from"
@@ -93,9 +94,10 @@ class LangCell(PublishedWeights, FineTunes):
     published_genes: ClassVar[int | None] = 25_424
     tolerances: ClassVar[dict[str, float]] = {"bfloat16": 1e-3, "float16": 1e-4}
     definition: ClassVar[str] = (
-        "A cell without any count is refused (unread='keep' gives all genes in the order of the columns, as upstream), "
-        "and genes are ranked in double precision (ranking='float32' rounds as upstream). annotate takes the "
-        "similarity with the texts alone, which is 0.1 of upstream's score beside 0.9 of its cell-text matching head."
+        "A cell without any gene that it knows is refused; unread='keep' gives what upstream does: <cls> alone, or all "
+        "genes in the order of the columns for a cell without any count. Genes are ranked in double precision "
+        "(ranking='float32' rounds as upstream). annotate takes the similarity with the texts alone, which is 0.1 of "
+        "upstream's score beside 0.9 of its cell-text matching head."
     )
     text_vectors: ClassVar[str | Path | None] = None
 
@@ -116,18 +118,23 @@ class LangCell(PublishedWeights, FineTunes):
     ) -> None:
         from scfm_eval.models.langcell_network import load_encoder
 
-        self.device, self.precision, self.batch_size = device, precision, batch_size or usual_batch_size(device)
+        options.require_known("pooling", pooling, known=get_args(Pooling))
+        options.require_known("ranking", ranking, known=get_args(Ranking))
+        options.require_known("unread", unread, known=get_args(Unread))
+        options.require_known("precision", precision, known=get_args(Precision))
+        self.device, self.precision = device, precision
+        self.batch_size = chosen_batch_size(batch_size, usual=usual_batch_size(device))
         self.pooling, self.ranking, self.unread = pooling, ranking, unread
         self.temperature = _positive(temperature)
         folder = self.locate(weights, offline=offline)
         with phase("load"):
             self.genes = GeneTable.read(folder)
             loaded = load_encoder(folder, n_tokens=self.genes.n_tokens)
-            self._network = loaded.encoder.to(device)
-            self._max_length: int = loaded.encoder.bert.config.max_position_embeddings
+            self._network = loaded.network.to(device)
+            self._max_length: int = loaded.network.bert.config.max_position_embeddings
             self.layer = self._chosen_layer(layer)
             self.n_parameters, self.loaded_share = loaded.n_parameters, loaded.share
-            texts, width = text_vectors or type(self).text_vectors, loaded.encoder.projection.out_features
+            texts, width = text_vectors or type(self).text_vectors, loaded.network.projection.out_features
             self._texts = None if texts is None else read_text_vectors(Path(texts), width=width)
             beside = [] if texts is None else [Path(texts)]
             self.weights_sha256 = checkpoint.weights_sha256([*loaded.files, *self.genes.files, *beside])
@@ -181,22 +188,18 @@ class LangCell(PublishedWeights, FineTunes):
         return gene_rows(words, token=self.genes.tokens_of(genes))
 
     def score_gene_pairs(self, cells: AnnData, *, genes: Sequence[str]) -> NDArray[np.float32]:
-        """Return attention in the last block ``(n_genes, n_genes)``: what the column's gene pays to the row's.
+        """Return attention between genes ``(n_genes, n_genes)``: what the column's gene pays to the row's.
 
-        Mean over heads, and over the cells that have both; NaN where none has, and on the diagonal. Raises like
-        :meth:`embed`.
+        Mean over heads, blocks and the cells that have both genes, as in
+        :func:`~scfm_eval.models.attention.pair_scores`; raises like :meth:`embed`.
         """
-        tokens, means = self._read(cells), PairMeans(len(genes))
-        number, places = np.full(self.genes.n_tokens + 1, -1), number_of(genes)
-        token = self.genes.tokens_of(list(places))
-        number[token[token >= 0]] = np.array(list(places.values()))[token >= 0]
-        lengths = np.array([len(cell) for cell in tokens])
-        with phase("forward"):
-            for batch in batches_by_length(lengths, token_budget=self._how()["token_budget"]):
-                attention = self._network.attention([tokens[i] for i in batch]).cpu().numpy()
-                for i, paid in zip(batch, attention, strict=True):
-                    means.add(paid[: lengths[i], : lengths[i]], gene=number[tokens[i]])
-        return means.scores()
+        tokens = self._read(cells)
+        return pair_scores(
+            lambda batch: self._network.attention([tokens[i] for i in batch]),
+            tokens,
+            asked=self.genes.tokens_of(genes),
+            **self._how(),
+        )
 
     def annotate(self, cells: AnnData) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
         """Return the labels of the text vectors ``(C,)`` and the probability of each for each cell ``(n_cells, C)``.
@@ -221,22 +224,18 @@ class LangCell(PublishedWeights, FineTunes):
     def _hidden_pooling(self) -> Pooling:
         return "cls" if self.pooling == "projection" else self.pooling
 
-    def _read(self, cells: AnnData) -> list[NDArray[np.int64]]:
-        with phase("tokenise"):
-            return self.tokenise(cells)
-
     def _pooled(
         self, tokens: Sequence[NDArray[np.int64]], layers: Sequence[int], *, pooling: Pooling
     ) -> list[NDArray[np.float32]]:
         return pool_in_batches(
             lambda batch: self._network.pooled_layers([tokens[i] for i in batch], pooling=pooling, layers=layers),
-            np.array([len(cell) for cell in tokens]),
+            sentence_lengths(tokens),
             **self._how(),
         )
 
-    def _how(self) -> dict[str, Any]:
-        budget, device = self.batch_size * self._max_length, self._network.projection.weight.device.type
-        return {"token_budget": budget, "device": device, "precision": self.precision, "name": self.name}
+    @property
+    def _full_length(self) -> int:
+        return self._max_length
 
     def _encoder(self) -> Encoder:
         from scfm_eval.models.unfreezing import Encoder
@@ -268,8 +267,8 @@ class LangCell(PublishedWeights, FineTunes):
 
 
 def _positive(temperature: float) -> float:
-    if 0 < temperature < np.inf:
+    if isinstance(temperature, int | float) and 0 < temperature < np.inf:
         return temperature
     raise InvalidInputError(
-        asked=f"temperature {temperature}", found="no number above 0", remedy="use 0.05, as published"
+        asked=f"temperature {temperature!r}", found="no number above 0", remedy="use 0.05, as published"
     )

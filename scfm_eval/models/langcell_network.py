@@ -6,9 +6,8 @@ Zhao et al. 2024, doi:10.48550/arXiv.2405.06708.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,10 +17,9 @@ from torch import Tensor, nn
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.models import checkpoint
 from scfm_eval.models.batching import padded
-from scfm_eval.models.blocks import masked_mean
+from scfm_eval.models.blocks import bert_layer_outputs, masked_mean, mean_bert_attention
 from scfm_eval.models.files import refusing
-
-Pooling = Literal["projection", "cls", "mean", "mean_genes"]
+from scfm_eval.models.langcell_tokens import Pooling
 
 _SIZES = (
     "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
@@ -68,12 +66,10 @@ class CellEncoder(nn.Module):
         length = torch.tensor([len(cell) for cell in cells], device=device)
         real = torch.arange(tokens.shape[1], device=device)[None] < length[:, None]
         # without padding no mask at all, so that the fastest attention kernel is free to run
-        mask = None if bool(real.all()) else real[:, None, None, :]
+        padding = None if bool(real.all()) else ~real
         hidden = self.bert.embeddings(input_ids=tokens)
-        yield hidden, real
-        for block in self.bert.encoder.layer[:last]:
-            hidden = block(hidden, mask)
-            yield hidden, real
+        for made in bert_layer_outputs(hidden, self.bert.encoder.layer[:last], padding=padding):
+            yield made, real
 
     def pooled_layers(
         self, cells: Sequence[NDArray[np.int64]], *, pooling: Pooling, layers: Sequence[int]
@@ -93,16 +89,10 @@ class CellEncoder(nn.Module):
         made = enumerate(self.hidden_layers(cells, last=max(layers)))
         return [self._pool(hidden, real, pooling) for number, (hidden, real) in made if number in layers]
 
-    @torch.inference_mode()
     def attention(self, cells: Sequence[NDArray[np.int64]]) -> Tensor:
-        """Return the attention ``(b, l, l)`` from each token to each other in the last block, mean over its heads."""
-        *_, (hidden, real) = self.hidden_layers(cells, last=self.n_layers - 1)
-        own = self.bert.encoder.layer[-1].attention.self
-        heads = (*hidden.shape[:2], own.num_attention_heads, -1)
-        query, key = (part(hidden).reshape(heads).transpose(1, 2) for part in (own.query, own.key))  # (b, h, l, d / h)
-        scores = query @ key.mT / query.shape[-1] ** 0.5
-        shares: Tensor = scores.float().masked_fill(~real[:, None, None, :], -torch.inf).softmax(dim=-1)
-        return shares.mean(dim=1)
+        """Return the attention from each token of a cell to each other ``(b, l, l)``, mean over heads and blocks."""
+        hidden, real = next(self.hidden_layers(cells, last=0))
+        return mean_bert_attention(self.bert.encoder.layer, hidden, padding=~real)
 
     def _pool(self, hidden: Tensor, real: Tensor, pooling: Pooling) -> Tensor:
         if pooling == "projection":
@@ -132,29 +122,7 @@ def network_files(folder: Path) -> tuple[Path, ...]:
     )
 
 
-@dataclass(frozen=True, eq=False)
-class Loaded:
-    """A cell encoder as it was read from a folder.
-
-    Parameters
-    ----------
-    encoder
-        In evaluation mode, on the CPU.
-    n_parameters
-        Number of parameters loaded.
-    share
-        Share of the tensors of encoder and projection that were loaded, 0 to 1.
-    files
-        What was read.
-    """
-
-    encoder: CellEncoder
-    n_parameters: int
-    share: float
-    files: tuple[Path, ...]
-
-
-def load_encoder(folder: Path, *, n_tokens: int) -> Loaded:
+def load_encoder(folder: Path, *, n_tokens: int) -> checkpoint.Loaded[CellEncoder]:
     """Return the cell encoder in a folder, every tensor of it and of the checkpoint accounted for.
 
     Parameters
@@ -187,6 +155,4 @@ def load_encoder(folder: Path, *, n_tokens: int) -> Loaded:
     tensors |= {f"projection.{name}": value for name, value in projected.items()}
     with refusing(asked=f"a network of the settings in {settings}", remedy=_REMEDY):
         encoder = build_encoder(said, projected_width=len(projected["bias"]))
-    n_parameters = checkpoint.load_strictly(encoder, tensors, ignored=[rf"bert\.{name}" for name in _UNUSED])
-    share = sum(name in encoder.state_dict() for name in tensors) / len(tensors)
-    return Loaded(encoder, n_parameters, share, files)
+    return checkpoint.loaded(encoder, tensors, files=files, ignored=[rf"bert\.{name}" for name in _UNUSED])

@@ -14,11 +14,11 @@ from scipy import sparse
 
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.models import checkpoint
-from scfm_eval.models.batching import refuse_unread
-from scfm_eval.models.counts import aligned_counts, csr_counts
+from scfm_eval.models.batching import Unread, refuse_unread
+from scfm_eval.models.counts import aligned_counts, csr_counts, numbers_of
 
 Ranking = Literal["exact", "float32"]
-Unread = Literal["refuse", "keep"]
+Pooling = Literal["projection", "cls", "mean", "mean_genes"]
 
 DICTIONARIES = ("token_dictionary", "gene_median_dictionary")
 """Names, without their ends, of the files that say something about genes."""
@@ -77,8 +77,7 @@ class GeneTable:
 
     def tokens_of(self, genes: Sequence[str]) -> NDArray[np.int64]:
         """Return the token of each gene ``(n,)``; −1 for one that is not read."""
-        of_gene = dict(zip(self.genes, self.token.tolist(), strict=True))
-        return np.array([of_gene.get(str(gene), -1) for gene in genes], dtype=np.int64)
+        return numbers_of(genes, table=dict(zip(self.genes, self.token.tolist(), strict=True)))
 
 
 def dictionary_files(folder: Path) -> tuple[Path, ...]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 
 from scfm_eval.atomic import replacing
 from scfm_eval.datasets.download import cache_folder
 from scfm_eval.errors import InvalidInputError
 
 
-def accept(name: str, *, licence: str) -> None:
-    """Record in the cache that the user has accepted the licence of a model's weights.
+def accept(name: str, *, licence: str) -> Path:
+    """Record in the cache that the user has accepted the licence of a model's weights, and return that record.
 
     Parameters
     ----------
@@ -22,6 +23,7 @@ def accept(name: str, *, licence: str) -> None:
     path = cache_folder() / "licences" / f"{name}.json"
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(said, indent=1), encoding="utf-8")
+    return path
 
 
 def is_accepted(name: str, *, licence: str) -> bool:
@@ -34,8 +36,8 @@ def is_accepted(name: str, *, licence: str) -> bool:
     return isinstance(said, dict) and said.get("licence") == licence
 
 
-def require_accepted(name: str, *, licence: str, address: str) -> None:
-    """Refuse a download before the licence was accepted.
+def require_accepted(name: str, *, licence: str, address: str, by_hand: str = "") -> None:
+    """Refuse to get weights before their licence was accepted.
 
     Parameters
     ----------
@@ -45,6 +47,8 @@ def require_accepted(name: str, *, licence: str, address: str) -> None:
         Empty where nothing is asked.
     address
         Where the licence can be read.
+    by_hand
+        Where the weights are got by hand; empty where they are downloaded once it was accepted.
 
     Raises
     ------
@@ -52,8 +56,11 @@ def require_accepted(name: str, *, licence: str, address: str) -> None:
         The licence was not accepted on this machine.
     """
     if licence and not is_accepted(name, licence=licence):
+        where = f" at {address}" if address else ""
+        no_address = f"no open address: they are got by hand from {by_hand}; and " if by_hand else ""
+        then = f", get the files from {by_hand}, and put their folder at $SCFM_EVAL_WEIGHTS/{name}" if by_hand else ""
         raise InvalidInputError(
             asked=f"a download of the weights of {name}",
-            found=f"a licence that has not been accepted here: {licence}",
-            remedy=f"read it{f' at {address}' if address else ''}; if you accept it, add --accept-licence {name}",
+            found=f"{no_address}a licence that has not been accepted here: {licence}",
+            remedy=f"read it{where}; if you accept it, add --accept-licence {name}{then}",
         )

@@ -6,15 +6,15 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 from anndata import AnnData
 from numpy.typing import NDArray
 from scipy import sparse
 
-from scfm_eval.models import checkpoint
-from scfm_eval.models.batching import gene_rows, refuse_unread
+from scfm_eval.models import checkpoint, options
+from scfm_eval.models.batching import Unread, gene_rows, refuse_unread
 from scfm_eval.models.counts import aligned_counts, csr_counts, gene_places
 from scfm_eval.models.gene_vectors import SUFFIXES, read_gene_vectors
 from scfm_eval.models.one_file import OneFile
@@ -22,7 +22,6 @@ from scfm_eval.timing import phase
 
 Divisor = Literal["weights", "genes"]
 Total = Literal["readable", "all"]
-Unread = Literal["refuse", "keep"]
 
 _TARGET = 1e4
 
@@ -86,6 +85,11 @@ class MeanOfGeneVectors(OneFile):
         batch_size: int = 4096,
         offline: bool = False,
     ) -> None:
+        options.require_known("divisor", divisor, known=get_args(Divisor))
+        options.require_known("total", total, known=get_args(Total))
+        options.require_known("unread", unread, known=get_args(Unread))
+        options.require_flag("unit", unit)
+        options.require_whole("batch_size", batch_size, least=1)
         self.divisor, self.total, self.unit, self.unread, self.batch_size = divisor, total, unit, unread, batch_size
         file = self.locate(weights, offline=offline)
         with phase("load"):

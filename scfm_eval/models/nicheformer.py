@@ -7,20 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 import numpy as np
 from anndata import AnnData
 from numpy.typing import NDArray
 
-from scfm_eval.models import checkpoint
-from scfm_eval.models.attention import PairMeans, number_of
+from scfm_eval.models import checkpoint, options
+from scfm_eval.models.attention import pair_scores
 from scfm_eval.models.batching import (
     Precision,
+    Unread,
+    chosen_batch_size,
     gene_rows,
     layer_number,
     pool_in_batches,
     refuse_unread,
+    sentence_lengths,
     usual_batch_size,
     values_in_batches,
 )
@@ -30,6 +33,7 @@ from scfm_eval.models.nicheformer_tokens import (
     FIRST_GENE,
     N_CONTEXT,
     Means,
+    Pooling,
     context_tokens,
     ranked_genes,
     read_means,
@@ -43,7 +47,6 @@ from scfm_eval.timing import phase
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from scfm_eval.models.nicheformer_network import Pooling
     from scfm_eval.models.unfreezing import Encoder
 
 
@@ -59,7 +62,8 @@ class Nicheformer(PublishedWeights, FineTunes):
         Where it runs, and the type that matrix products run in.
     specie, assay, modality
         What the three tokens in front of the genes say of all cells: ``"human"`` or ``"mouse"``; e.g. ``"10x 3' v3"``
-        or ``"merfish"``; ``"dissociated"`` or ``"spatial"``.
+        or ``"merfish"``; ``"dissociated"`` or ``"spatial"``. Genes are named as human ones in either case: of the
+        20,310 ids of the release 151 are of mice, so that cells of mice are read through orthologs (``--orthologs``).
     technology
         Whose mean the counts are divided by: ``"dissociated"``, ``"merfish"``, ``"cosmx"``, ``"xenium"``, ``"iss"``.
         ``None`` takes that of dissociated cells, and of the assay for spatial ones.
@@ -91,12 +95,13 @@ class Nicheformer(PublishedWeights, FineTunes):
     citation: ClassVar[str] = "10.1038/s41592-025-02814-z"
     home: ClassVar[str] = "https://data.mendeley.com/preview/87gm9hrgm8?a=d95a6dde-e054-4245-a7eb-0522d6ea7dff"
     gene_ids: ClassVar[str] = "ensembl"
-    organisms: ClassVar[tuple[str, ...]] = ("Homo sapiens", "Mus musculus")
+    organisms: ClassVar[tuple[str, ...]] = ("Homo sapiens",)
     definition: ClassVar[str] = (
         "Means are not rounded, and a gene without one has 1 (upstream rounds in one notebook, means='rounded', and "
         "makes such genes tokens of every cell in another, means='raw'); equal genes stand in the model's order. A row "
         "is the mean over the genes of a cell, where upstream averages over padding too (pooling='padded_mean'). A "
-        "cell without readable genes is refused (unread='keep' does not)."
+        "cell without readable genes is refused (unread='keep' does not). All cells are given one specie and one assay "
+        "(human, 10x 3' v3), which are options: mouse cells, read through orthologs, ask for specie='mouse'."
     )
     tolerances: ClassVar[dict[str, float]] = {"bfloat16": 1e-3, "float16": 1e-4}
     published_parameters: ClassVar[int] = 49_302_040
@@ -117,13 +122,19 @@ class Nicheformer(PublishedWeights, FineTunes):
         pooling: Pooling = "mean",
         with_context: bool = False,
         layer: int = -1,
-        unread: Literal["refuse", "keep"] = "refuse",
+        unread: Unread = "refuse",
         batch_size: int | None = None,
         offline: bool = False,
     ) -> None:
         from scfm_eval.models.nicheformer_network import load_network
 
-        self.device, self.precision, self.batch_size = device, precision, batch_size or usual_batch_size(device)
+        options.require_known("means", means, known=get_args(Means))
+        options.require_known("pooling", pooling, known=get_args(Pooling))
+        options.require_known("unread", unread, known=get_args(Unread))
+        options.require_flag("with_context", with_context)
+        options.require_known("precision", precision, known=get_args(Precision))
+        self.device, self.precision = device, precision
+        self.batch_size = chosen_batch_size(batch_size, usual=usual_batch_size(device))
         self.pooling, self.with_context, self.unread = pooling, with_context, unread
         self._context = context_tokens(specie=specie, assay=assay, modality=modality)
         self.technology = technology or ("dissociated" if modality == "dissociated" else assay)
@@ -159,7 +170,7 @@ class Nicheformer(PublishedWeights, FineTunes):
         ids = [str(gene) for gene in cells.var.get("ensembl_id", cells.var_names)]
         counts = aligned_counts(cells, genes=ids, order=self.genes)
         counts.eliminate_zeros()
-        ranked = ranked_genes(counts, mean=self._mean, n_genes=self._length - N_CONTEXT)
+        ranked = ranked_genes(counts, mean=self._mean, n_genes=self._full_length - N_CONTEXT)
         if self.unread == "refuse":
             refuse_unread(np.diff(counts.indptr), names=list(cells.obs_names))
         return [np.concatenate([self._context, genes + FIRST_GENE]) for genes, _ in ranked]
@@ -184,8 +195,7 @@ class Nicheformer(PublishedWeights, FineTunes):
         It holds neither a position nor a context: embeddings of genes in cells are another thing.
         """
         table = self._network.embeddings.weight.detach().float().cpu().numpy()
-        place = gene_places(genes, order=self.genes)
-        return gene_rows(table, token=np.where(place < 0, -1, place + FIRST_GENE))
+        return gene_rows(table, token=self._gene_tokens(genes))
 
     def reconstruct_layers(self, cells: AnnData) -> Reconstruction:
         """Return the ranks that the masked-token head expects on each layer, beside those that were read.
@@ -196,7 +206,7 @@ class Nicheformer(PublishedWeights, FineTunes):
         was trained on the last layer. Raises like :meth:`embed`.
         """
         read = self._read(cells)
-        lengths = np.array([len(cell) for cell in read])
+        lengths = sentence_lengths(read)
         n_genes = lengths - N_CONTEXT
         cell, layers = values_in_batches(
             lambda batch: self._network.ranked_layers([read[i] for i in batch]),
@@ -208,37 +218,31 @@ class Nicheformer(PublishedWeights, FineTunes):
         return Reconstruction(target=target, cell=cell, layers=layers)
 
     def score_gene_pairs(self, cells: AnnData, *, genes: Sequence[str]) -> NDArray[np.float32]:
-        """Return how much the column's gene attends to the row's ``(n_genes, n_genes)``.
+        """Return attention between genes ``(n_genes, n_genes)``: what the column's gene pays to the row's.
 
-        Mean over heads, blocks, and the cells that have both genes among their tokens; raises like :meth:`embed`.
+        Mean over heads, blocks and the cells that have both genes, as in
+        :func:`~scfm_eval.models.attention.pair_scores`; raises like :meth:`embed`.
         """
-        import torch
-
-        number, pairs = number_of(genes), PairMeans(len(genes))
-        asked = np.full(FIRST_GENE + len(self.genes), -1, dtype=np.int64)
-        for place, gene in enumerate(self.genes, start=FIRST_GENE):
-            asked[place] = number.get(gene, -1)
         read = self._read(cells)
-
-        def taken_in(batch: NDArray[np.int64]) -> list[Tensor]:
-            chosen = [read[i] for i in batch]
-            for cell, attention in zip(chosen, self._network.attention(chosen).float().cpu().numpy(), strict=True):
-                pairs.add(attention[: len(cell), : len(cell)], gene=asked[cell])
-            return [torch.zeros(len(batch), 1)]
-
-        pool_in_batches(taken_in, self._lengths(read), **self._how())
-        return pairs.scores()
+        return pair_scores(
+            lambda batch: self._network.attention([read[i] for i in batch]),
+            read,
+            asked=self._gene_tokens(genes),
+            **self._how(),
+        )
 
     @property
-    def _length(self) -> int:
+    def _full_length(self) -> int:
         return int(self._network.sizes["length"])
 
-    def _read(self, cells: AnnData) -> list[NDArray[np.int64]]:
-        with phase("tokenise"):
-            return self.tokenise(cells)
+    def _gene_tokens(self, genes: Sequence[str]) -> NDArray[np.int64]:
+        place = gene_places(genes, order=self.genes)
+        return np.where(place < 0, -1, place + FIRST_GENE)
 
     def _lengths(self, read: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
-        return np.array([self._length if self.pooling == "padded_mean" else len(cell) for cell in read])
+        if self.pooling == "padded_mean":
+            return np.full(len(read), self._full_length)
+        return sentence_lengths(read)
 
     def _pooled(self, read: Sequence[NDArray[np.int64]], layers: Sequence[int]) -> list[NDArray[np.float32]]:
         how: dict[str, Any] = {"pooling": self.pooling, "with_context": self.with_context, "layers": layers}
@@ -248,16 +252,12 @@ class Nicheformer(PublishedWeights, FineTunes):
             **self._how(),
         )
 
-    def _how(self) -> dict[str, Any]:
-        budget = self.batch_size * self._length
-        return {"token_budget": budget, "device": self.device, "precision": self.precision, "name": self.name}
-
     def _encoder(self) -> Encoder:
         from torch import nn
 
         from scfm_eval.models.unfreezing import Encoder
 
-        network, length = self._network, self._length
+        network, length = self._network, self._full_length
         how: dict[str, Any] = {"pooling": self.pooling, "with_context": self.with_context}
 
         def pooled(cells: Sequence[NDArray[np.int64]]) -> Tensor:

@@ -6,9 +6,8 @@ Tejada-Lapuerta et al. 2025, doi:10.1038/s41592-025-02814-z.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -18,11 +17,9 @@ from torch import Tensor, nn
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.models import checkpoint
 from scfm_eval.models.batching import padded
-from scfm_eval.models.blocks import Block, attention_of, expected_ranks, layer_outputs, masked_mean
+from scfm_eval.models.blocks import Block, expected_ranks, layer_outputs, masked_mean, mean_attention
 from scfm_eval.models.files import refusing
-from scfm_eval.models.nicheformer_tokens import FIRST_GENE, N_CONTEXT, PADDING
-
-Pooling = Literal["mean", "padded_mean"]
+from scfm_eval.models.nicheformer_tokens import FIRST_GENE, N_CONTEXT, PADDING, Pooling
 
 _EPS = 1e-12
 _SIZES = {
@@ -117,12 +114,7 @@ class NicheformerNetwork(nn.Module):
     def attention(self, cells: Sequence[NDArray[np.int64]]) -> Tensor:
         """Return the attention between the tokens of each cell ``(b, l, l)``, mean over heads and blocks."""
         tokens = self.batch(cells)
-        inputs = self.hidden_layers(tokens, last=len(self.blocks) - 1)
-        made = [
-            attention_of(cast("Block", block), hidden, padding=tokens == PADDING)
-            for block, hidden in zip(self.blocks, inputs, strict=True)
-        ]
-        return torch.stack(made).mean(dim=0)
+        return mean_attention(self.blocks, next(self.hidden_layers(tokens, last=0)), padding=tokens == PADDING)
 
 
 def build_network(*, seed: int = 0, **sizes: Any) -> NicheformerNetwork:
@@ -132,29 +124,7 @@ def build_network(*, seed: int = 0, **sizes: Any) -> NicheformerNetwork:
         return NicheformerNetwork(**sizes).eval()
 
 
-@dataclass(frozen=True, eq=False)
-class Loaded:
-    """A network as it was read from a checkpoint.
-
-    Parameters
-    ----------
-    network
-        In evaluation mode, on the CPU.
-    n_parameters
-        Number of parameters loaded.
-    unused
-        Names of tensors of the checkpoint that embedding does not need.
-    share
-        Share of the tensors of the checkpoint that were loaded, 0 to 1.
-    """
-
-    network: NicheformerNetwork
-    n_parameters: int
-    unused: list[str]
-    share: float
-
-
-def load_network(path: Path, *, n_genes: int) -> Loaded:
+def load_network(path: Path, *, n_genes: int) -> checkpoint.Loaded[NicheformerNetwork]:
     """Return the network in a Lightning checkpoint, every tensor of it accounted for.
 
     Parameters
@@ -182,9 +152,7 @@ def load_network(path: Path, *, n_genes: int) -> Loaded:
     with refusing(asked=f"a network of the settings in {path}", remedy=remedy):
         network = build_network(dropout=float(said.get("dropout", 0.0)), **sizes)
     tensors = checkpoint.only_tensors(content["state_dict"], path=path)
-    n_parameters = checkpoint.load_strictly(network, tensors, ignored=_UNUSED)
-    unused = sorted(tensors.keys() - network.state_dict().keys())
-    return Loaded(network, n_parameters, unused, 1 - len(unused) / len(tensors))
+    return checkpoint.loaded(network, tensors, files=[path], ignored=_UNUSED)
 
 
 def _require_layout(said: dict[str, Any], *, n_genes: int, path: Path) -> None:

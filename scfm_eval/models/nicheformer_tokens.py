@@ -19,6 +19,7 @@ from scfm_eval.models import checkpoint
 from scfm_eval.models.files import refusing
 
 Means = Literal["filled", "rounded", "raw"]
+Pooling = Literal["mean", "padded_mean"]
 
 SPECIES = {"human": 5, "mouse": 6}
 ASSAYS = {
@@ -86,10 +87,11 @@ def read_means(path: Path, *, n_genes: int, means: Means) -> NDArray[np.float64]
     remedy = "use the mean that was published with the checkpoint, *_mean_script.npy"
     with refusing(asked=f"the content of {path}", remedy=remedy):
         found = np.load(path, allow_pickle=False)
-    if found.shape != (n_genes,) or found.dtype.kind != "f" or np.isinf(found).any() or (found < 0).any():
+    usable = found.shape == (n_genes,) and found.dtype.kind == "f" and not np.isinf(found).any()
+    if not usable or (found < 0).any() or not (found > 0).any():
         raise InvalidInputError(
-            asked=f"a finite mean, or NaN, for each of {n_genes} genes in {path}",
-            found=f"an array of shape {found.shape} and type {found.dtype}, or negative or infinite values in it",
+            asked=f"a finite mean, or NaN, for each of {n_genes} genes in {path}, some above 0",
+            found=f"an array of shape {found.shape} and type {found.dtype}, or values in it that no means are",
             remedy=remedy,
         )
     mean = found.astype(np.float64)

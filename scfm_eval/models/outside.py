@@ -37,6 +37,7 @@ from scfm_eval.models.outside_exchange import (
 from scfm_eval.models.outside_process import Ended, environment, run
 from scfm_eval.models.protocols import Reconstruction
 
+_NAME_LENGTH = 100
 _LOGS = 20  # of a model that are kept
 _known: dict[tuple[str, str], type[OutsideModel]] = {}
 
@@ -78,7 +79,7 @@ class OutsideModel(metaclass=_Declared):
         InvalidInputError
             Script or declaration were edited after this run of the suite began.
         """
-        place = cache_folder() / "outside" / re.sub(r"[^\w.+-]", "_", self.name)
+        place = cache_folder() / "outside" / re.sub(r"[^\w.+-]", "_", self.name)[:_NAME_LENGTH]
         place.mkdir(parents=True, exist_ok=True)
         log = place / f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{capability}.log"
         folder = Path(tempfile.mkdtemp(dir=place, prefix="run-"))

@@ -95,7 +95,7 @@ def read_declaration(file: Path) -> Declaration:
         It is not there, is no TOML, has unknown, wrong or missing entries, or its interpreter or script is not there.
     """
     said = _tables(file)
-    python = dict(said.get("python", {}))
+    python = said.get("python", {})
     _check_names(file, said, ("model", "python", "capabilities"), where="the declaration")
     _check_names(file, said.get("model", {}), _CARD, where="[model]")
     _check_names(file, python, tuple(_PYTHON), where="[python]")
@@ -103,7 +103,11 @@ def read_declaration(file: Path) -> Declaration:
     where = {name: Path(os.path.abspath(file.parent / Path(python[name]).expanduser())) for name in ("path", "script")}
     for name, place in where.items():
         if not place.is_file():
-            raise _refuse(file, f"{name} = {python[name]!r}, where there is no file", "give a path from its own folder")
+            raise _refuse(
+                file,
+                f"{name} = {python[name]!r}, and there is no file {place}",
+                "give a path from the folder of the declaration, or an absolute one",
+            )
     card = {name: tuple(value) if isinstance(value, list) else value for name, value in said.get("model", {}).items()}
     return Declaration(
         file=file,
@@ -172,7 +176,7 @@ def _tables(file: Path) -> dict[str, Any]:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise _refuse(file, "no such file", "give the path of a .toml file that is there") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise _refuse(file, f"no TOML: {error}") from error
 
 
@@ -205,6 +209,10 @@ def _check_lists(file: Path, capabilities: Any, python: dict[str, Any]) -> None:
         if not isinstance(name, str) or name.startswith("PYTHON"):
             found = f"environment has {name!r}: no name, or one that the other Python, being isolated, does not read"
             raise _refuse(file, found)
+    try:
+        json.dumps(python.get("arguments", {}), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise _refuse(file, f"[python.arguments] cannot be handed on: {error}") from error
     for name, wanted in python.get("packages", {}).items():
         try:
             SpecifierSet(wanted)

@@ -103,7 +103,7 @@ def run(
 def _fault(code: int) -> str:
     if code >= 0:
         return f"it ended with exit code {code}" if code else ""
-    name = signal.Signals(-code).name
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
     return f"it was ended by {name}{', perhaps for want of memory' if name == 'SIGKILL' else ''}"
 
 

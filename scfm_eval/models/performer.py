@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Stabiliser = Literal["cell", "batch"]
 _EPSILON = 1e-4
@@ -32,6 +32,8 @@ def performer_attention(
     Tensor
         ``(b, heads, l, d)``.
     """
+    import torch
+
     scores_q, scores_k = _exponents(query, projection), _exponents(key, projection)
     largest = scores_k.projected.amax(dim=(0, 1, 2, 3) if stabiliser == "batch" else (1, 2, 3), keepdim=True)
     features_q = scores_q.features(scores_q.projected.amax(dim=-1, keepdim=True))
@@ -50,11 +52,13 @@ class _Exponents:
     def features(self, stabiliser: Tensor) -> Tensor:
         """Return the positive random features ``(b, heads, l, m)``."""
         m = self.projected.shape[-1]
-        made: Tensor = m**-0.5 * (torch.exp(self.projected - self.half_square - stabiliser) + _EPSILON)
+        made: Tensor = m**-0.5 * ((self.projected - self.half_square - stabiliser).exp() + _EPSILON)
         return made
 
 
 def _exponents(vectors: Tensor, projection: Tensor) -> _Exponents:
+    import torch
+
     scale = vectors.shape[-1] ** -0.25
     projected = torch.einsum("bhld,md->bhlm", vectors * scale, projection.to(vectors.dtype))
     return _Exponents(projected, vectors.pow(2).sum(dim=-1, keepdim=True) * scale**2 / 2)

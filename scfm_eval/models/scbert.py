@@ -7,35 +7,38 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 import numpy as np
 from anndata import AnnData
 from numpy.typing import NDArray
 
-from scfm_eval.models import checkpoint
-from scfm_eval.models.attention import PairMeans, number_of
+from scfm_eval.errors import InvalidInputError
+from scfm_eval.models import checkpoint, options
+from scfm_eval.models.attention import PairMeans
 from scfm_eval.models.batching import (
     Precision,
+    Unread,
+    chosen_batch_size,
     gene_rows,
     layer_number,
     pool_in_batches,
     refuse_unread,
     require_known,
+    sentence_lengths,
     values_in_batches,
 )
 from scfm_eval.models.counts import aligned_counts, gene_places
 from scfm_eval.models.finetuning import FineTunes
+from scfm_eval.models.performer import Stabiliser
 from scfm_eval.models.protocols import Effect, Reconstruction
-from scfm_eval.models.scbert_tokens import Sentence, perturbed, read_genes, sentences
+from scfm_eval.models.scbert_tokens import Pooling, Sentence, perturbed, read_genes, sentences
 from scfm_eval.models.weights import PublishedWeights
 from scfm_eval.timing import phase
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from scfm_eval.models.performer import Stabiliser
-    from scfm_eval.models.scbert_network import Pooling
     from scfm_eval.models.unfreezing import Encoder
 
 _FILES = ("panglao_pretrain.pth", "panglao_10000.h5ad")
@@ -64,13 +67,14 @@ class ScBERT(PublishedWeights, FineTunes):
         norm.
     stabiliser
         ``"cell"``: the keys of each cell are stabilised by themselves. ``"batch"``: over all cells of a batch, as
-        upstream does when it is given several at a time; rows then depend on the batch.
+        upstream does when it is given several at a time; rows then depend on the other cells of the batch, and these
+        are the next ``batch_size`` ones in the order of the cells, however much memory there is.
     bin_num
         Largest token.
     unread
         ``"refuse"`` raises for a cell without any gene of the list, ``"keep"`` embeds it as a cell of zeros.
     batch_size
-        Cells in a batch; ``None`` takes 1 on the CPU, else 8.
+        Cells in a batch; ``None`` takes 1 on the CPU, else 8, and is refused with ``stabiliser="batch"``.
     offline
         Never download.
     """
@@ -90,8 +94,8 @@ class ScBERT(PublishedWeights, FineTunes):
     published_layers: ClassVar[int | None] = 6
     definition: ClassVar[str] = (
         "Keys of the attention are stabilised cell by cell, as upstream computes when it is given one cell at a time; "
-        'stabiliser="batch" takes the whole batch. No cell is dropped for having fewer than 200 genes. Upstream has no '
-        "embedding of cells: the default is the mean over the genes of its list."
+        'stabiliser="batch" takes the whole batch, whose size has to be stated. No cell is dropped for having fewer '
+        "than 200 genes. Upstream has no embedding of cells: the default is the mean over the genes of its list."
     )
     tolerances: ClassVar[dict[str, float]] = {"bfloat16": 1e-3, "float16": 1e-4}
     # of the published training, whose batches were of 3 cells
@@ -107,13 +111,22 @@ class ScBERT(PublishedWeights, FineTunes):
         layer: int = -1,
         stabiliser: Stabiliser = "cell",
         bin_num: int = 5,
-        unread: Literal["refuse", "keep"] = "refuse",
+        unread: Unread = "refuse",
         batch_size: int | None = None,
         offline: bool = False,
     ) -> None:
         from scfm_eval.models.scbert_network import load_network
 
-        self.device, self.precision, self.batch_size = device, precision, batch_size or (1 if device == "cpu" else 8)
+        options.require_known("precision", precision, known=get_args(Precision))
+        options.require_known("pooling", pooling, known=get_args(Pooling))
+        options.require_known("stabiliser", stabiliser, known=get_args(Stabiliser))
+        options.require_known("unread", unread, known=get_args(Unread))
+        options.require_whole("bin_num", bin_num, least=1)
+        _require_stated(batch_size, stabiliser=stabiliser)
+        self.device, self.precision, self.stabiliser = device, precision, stabiliser
+        self.batch_size = chosen_batch_size(batch_size, usual=1 if device == "cpu" else 8)
+        # decides what a cell gives where the whole batch is stabilised, so that it stays when memory runs out
+        self._n_together = self.batch_size
         self.pooling, self.bin_num, self.unread = pooling, bin_num, unread
         files = self.sources(self.locate(weights, offline=offline))
         with phase("load"):
@@ -195,7 +208,7 @@ class ScBERT(PublishedWeights, FineTunes):
         cell, layers = values_in_batches(
             lambda batch: self._network.decoded_layers([read[i] for i in batch]),
             self._lengths(read),
-            n_values=np.array([len(places) for places, _ in read]),
+            n_values=sentence_lengths([places for places, _ in read]),
             **self._how(),
         )
         target = np.concatenate([tokens for _, tokens in read]).astype(np.float32)
@@ -209,15 +222,14 @@ class ScBERT(PublishedWeights, FineTunes):
         """
         import torch
 
-        number, pairs = number_of(genes), PairMeans(len(genes))
-        asked = np.array([number.get(gene, -1) for gene in self.genes], dtype=np.int64)
-        read = self._read(cells)
+        asked, read = gene_places(genes, order=self.genes), self._read(cells)
+        means = PairMeans(asked)
         with phase("forward"), torch.inference_mode():
             for cell in read:
-                places = cell[0][asked[cell[0]] >= 0]
+                places = cell[0][np.isin(cell[0], asked)]
                 if len(places) > 0:
-                    pairs.add(self._network.attention_between(cell, places), gene=asked[places])
-        return pairs.scores()
+                    means.add(self._network.attention_between(cell, places), tokens=places)
+        return means.scores()
 
     def perturb(self, cells: AnnData, *, genes: Sequence[str], effect: Effect) -> NDArray[np.float32]:
         """Return rows as :meth:`embed` does, after a knockdown to token 0 or an activation to the largest token.
@@ -231,12 +243,15 @@ class ScBERT(PublishedWeights, FineTunes):
         require_known(genes, token=places, model=self.name)
         return self._embedded([perturbed(cell, places=places, effect=effect, bin_num=self.bin_num) for cell in read])
 
-    def _read(self, cells: AnnData) -> list[Sentence]:
-        with phase("tokenise"):
-            return self.tokenise(cells)
+    def _how(self) -> dict[str, Any]:
+        how = super()._how()
+        if self.stabiliser == "batch":
+            # all sentences are of one length, so that batches are the cells in their order
+            how["token_budget"] = self._n_together * self._full_length
+        return how
 
     def _lengths(self, read: Sequence[Sentence]) -> NDArray[np.int64]:
-        return np.full(len(read), len(self.genes) + 1)
+        return np.full(len(read), self._full_length)
 
     def _embedded(self, read: Sequence[Sentence]) -> NDArray[np.float32]:
         if self.layer < self._network.sizes.depth:
@@ -256,9 +271,9 @@ class ScBERT(PublishedWeights, FineTunes):
             **self._how(),
         )
 
-    def _how(self) -> dict[str, Any]:
-        budget = self.batch_size * (len(self.genes) + 1)
-        return {"token_budget": budget, "device": self.device, "precision": self.precision, "name": self.name}
+    @property
+    def _full_length(self) -> int:
+        return len(self.genes) + 1
 
     def _encoder(self) -> Encoder:
         from torch import nn
@@ -276,3 +291,12 @@ class ScBERT(PublishedWeights, FineTunes):
 
         old = self._network
         self._network = build_network(old.sizes, stabiliser=old.stabiliser, seed=seed).to(self.device)
+
+
+def _require_stated(batch_size: int | None, *, stabiliser: Stabiliser) -> None:
+    if stabiliser == "batch" and batch_size is None:
+        raise InvalidInputError(
+            asked="scbert with stabiliser 'batch'",
+            found="no batch_size, on which every row then depends",
+            remedy="state the batch_size, or use stabiliser='cell'",
+        )

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -21,9 +21,7 @@ from scfm_eval.errors import InvalidInputError
 from scfm_eval.models import checkpoint
 from scfm_eval.models.blocks import masked_mean
 from scfm_eval.models.performer import Stabiliser, performer_attention
-from scfm_eval.models.scbert_tokens import Sentence
-
-Pooling = Literal["all", "genes", "max", "last", "expressed"]
+from scfm_eval.models.scbert_tokens import Pooling, Sentence
 
 PERFORMER = "1.1.0"
 """Release of performer-pytorch whose blocks are those that scBERT was trained with."""
@@ -249,16 +247,7 @@ def build_network(sizes: Sizes, *, stabiliser: Stabiliser, seed: int = 0) -> ScB
         return ScBERTNetwork(sizes, stabiliser=stabiliser).eval()
 
 
-@dataclass(frozen=True, eq=False)
-class Loaded:
-    """A network as it was read from a checkpoint, how many parameters were learned, and the share of tensors it has."""
-
-    network: ScBERTNetwork
-    n_parameters: int
-    share: float
-
-
-def load_network(path: Path, *, n_genes: int, bin_num: int, stabiliser: Stabiliser) -> Loaded:
+def load_network(path: Path, *, n_genes: int, bin_num: int, stabiliser: Stabiliser) -> checkpoint.Loaded[ScBERTNetwork]:
     """Return the network in a checkpoint, in evaluation mode on the CPU.
 
     Parameters
@@ -290,10 +279,9 @@ def load_network(path: Path, *, n_genes: int, bin_num: int, stabiliser: Stabilis
                 remedy="give the list of genes and the bin_num that it was trained with",
             )
     network = build_network(sizes, stabiliser=stabiliser)
-    named = checkpoint.renamed(tensors, _RENAMED)
-    checkpoint.load_strictly(network, named, ignored=[_COUNTER])
-    n_parameters = sum(learned.numel() for learned in network.parameters())
-    return Loaded(network, n_parameters, len(network.state_dict()) / len(named))
+    loaded = checkpoint.loaded(network, checkpoint.renamed(tensors, _RENAMED), files=[path], ignored=[_COUNTER])
+    # gene2vec and the random features were not learned
+    return replace(loaded, n_parameters=sum(learned.numel() for learned in network.parameters()))
 
 
 def _sizes(tensors: Mapping[str, Tensor], *, path: Path) -> Sizes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from scfm_eval.models.checkpoint import few
 from scfm_eval.models.files import refusing
 from scfm_eval.models.protocols import Effect
 
+Pooling = Literal["all", "genes", "max", "last", "expressed"]
 Sentence = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Places of a cell's genes whose token is not 0, and these tokens."""
 

@@ -9,30 +9,34 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 import numpy as np
 from anndata import AnnData
 from numpy.typing import NDArray
 
 from scfm_eval.errors import InvalidInputError
-from scfm_eval.models import checkpoint
-from scfm_eval.models.attention import PairMeans, number_of
+from scfm_eval.models import checkpoint, options
+from scfm_eval.models.attention import pair_scores
 from scfm_eval.models.batching import (
     Precision,
+    chosen_batch_size,
     gene_rows,
     layer_number,
     pool_in_batches,
+    sentence_lengths,
     usual_batch_size,
     values_in_batches,
 )
 from scfm_eval.models.counts import gene_places
 from scfm_eval.models.finetuning import FineTunes
 from scfm_eval.models.licences import require_accepted
+from scfm_eval.models.performer import Stabiliser
 from scfm_eval.models.protocols import Reconstruction
 from scfm_eval.models.scfoundation_tokens import (
     N_DEPTH,
     InputType,
+    Pooling,
     PreNormalized,
     Reading,
     Sentence,
@@ -47,8 +51,7 @@ Version = Literal["ce", "rde"]
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from scfm_eval.models.performer import Stabiliser
-    from scfm_eval.models.scfoundation_network import Part, Pooling, ScFoundationNetwork
+    from scfm_eval.models.scfoundation_network import Part, ScFoundationNetwork
     from scfm_eval.models.unfreezing import Encoder
 
 _PARTS: dict[str, Part] = {"ce": "cell", "rde": "rde"}
@@ -131,12 +134,14 @@ class ScFoundation(PublishedWeights, FineTunes):
         batch_size: int | None = None,
         offline: bool = False,
     ) -> None:
-        from scfm_eval.models.scfoundation_network import Pooling, load_network
+        from scfm_eval.models.scfoundation_network import load_network
 
-        self.device, self.precision, self.batch_size = device, precision, batch_size or usual_batch_size(device)
+        options.require_known("precision", precision, known=get_args(Precision))
+        options.require_known("pooling", pooling, known=get_args(Pooling))
+        options.require_known("version", version, known=get_args(Version))
+        self.device, self.precision = device, precision
+        self.batch_size = chosen_batch_size(batch_size, usual=usual_batch_size(device))
         self.reading = Reading(tgthighres, input_type, pre_normalized, bulk_target)
-        _require_known("pooling", pooling, known=get_args(Pooling))
-        _require_known("version", version, known=_PARTS)
         self.pooling, self.version = pooling, version
         self._files = self.sources(self.locate(weights, offline=offline))
         with phase("load"):
@@ -157,7 +162,7 @@ class ScFoundation(PublishedWeights, FineTunes):
             The weights are nowhere, or their licence has not been accepted.
         """
         if weights is None and not offline and not cls.available():
-            require_accepted(cls.name, licence=cls.weights_licence, address=_LICENCE)
+            require_accepted(cls.name, licence=cls.weights_licence, address=_LICENCE, by_hand=cls.home)
         return super().locate(weights, offline=offline)
 
     @classmethod
@@ -213,6 +218,7 @@ class ScFoundation(PublishedWeights, FineTunes):
         stabiliser
             ``"batch"`` is upstream's ``gene_batch``: all cells in one batch, on which each of them depends.
         """
+        options.require_known("stabiliser", stabiliser, known=get_args(Stabiliser))
         return self._of_all_genes(
             cells,
             lambda read: self._gene_network.gene_outputs(read, stabiliser=stabiliser),
@@ -260,20 +266,18 @@ class ScFoundation(PublishedWeights, FineTunes):
         )
 
     def score_gene_pairs(self, cells: AnnData, *, genes: Sequence[str]) -> NDArray[np.float32]:
-        """Return how much the column's gene attends to the row's ``(n_genes, n_genes)``, mean over ``cells``.
+        """Return attention between genes ``(n_genes, n_genes)``: what the column's gene pays to the row's.
 
-        It is the attention in the encoder of the network ``gene``, mean over heads and blocks, in cells that express
-        both genes; NaN on the diagonal and where there is no such cell. Raises like :meth:`embed`.
+        Mean over heads, the encoder's blocks in the network ``gene``, and the cells that have both genes, as in
+        :func:`~scfm_eval.models.attention.pair_scores`; raises like :meth:`embed`.
         """
-        import torch
-
-        numbers, means = number_of(genes), PairMeans(len(genes))
-        number = np.array([numbers.get(gene, -1) for gene in self.genes] + [-1] * N_DEPTH, dtype=np.int64)
         read, network = self._read(cells), self._gene_network
-        with phase("forward"), torch.inference_mode():
-            for sentence in read:
-                means.add(network.attention(sentence).numpy(), gene=number[sentence[0]])
-        return means.scores()
+        return pair_scores(
+            lambda batch: network.attention([read[i] for i in batch]),
+            [places for places, _ in read],
+            asked=gene_places(genes, order=self.genes),
+            **self._how(),
+        )
 
     @cached_property
     def _gene_network(self) -> ScFoundationNetwork:
@@ -301,9 +305,9 @@ class ScFoundation(PublishedWeights, FineTunes):
         how["token_budget"] = n_places * len(read) if at_once else how["token_budget"]
         return pool_in_batches(lambda batch: [answer([read[i] for i in batch])], np.full(len(read), n_places), **how)[0]
 
-    def _how(self) -> dict[str, Any]:
-        budget = self.batch_size * _USUAL_LENGTH
-        return {"token_budget": budget, "device": self.device, "precision": self.precision, "name": self.name}
+    @property
+    def _full_length(self) -> int:
+        return _USUAL_LENGTH
 
     def _encoder(self) -> Encoder:
         from torch import nn
@@ -325,12 +329,5 @@ class ScFoundation(PublishedWeights, FineTunes):
         self._network = build_network(self._network.sizes, seed=seed).to(self.device)
 
 
-def _require_known(option: str, value: str, *, known: Collection[str]) -> None:
-    if value not in known:
-        raise InvalidInputError(
-            asked=f"{option} {value!r}", found="an option without meaning", remedy=f"give one of {', '.join(known)}"
-        )
-
-
 def _lengths(read: Sequence[Sentence]) -> NDArray[np.int64]:
-    return np.array([len(places) for places, _ in read], dtype=np.int64)
+    return sentence_lengths([places for places, _ in read])

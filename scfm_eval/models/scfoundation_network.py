@@ -22,12 +22,11 @@ from torch import Tensor, nn
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.models import checkpoint
 from scfm_eval.models.batching import padded
-from scfm_eval.models.blocks import attention_of, layer_outputs, masked_mean
+from scfm_eval.models.blocks import Block, layer_outputs, masked_mean, mean_attention, split_heads
 from scfm_eval.models.files import refusing
 from scfm_eval.models.performer import Stabiliser, performer_attention
-from scfm_eval.models.scfoundation_tokens import N_DEPTH, Sentence
+from scfm_eval.models.scfoundation_tokens import N_DEPTH, Pooling, Sentence
 
-Pooling = Literal["all", "max"]
 Part = Literal["cell", "rde", "gene"]
 """Which of the three networks in a checkpoint."""
 
@@ -62,24 +61,6 @@ class _ValueEmbedding(nn.Module):
         return vectors
 
 
-class _EncoderBlock(nn.Module):
-    # torch's own layer holds all attention weights in inference, and goes round what LoRA adds
-    def __init__(self, width: int, n_heads: int) -> None:
-        super().__init__()
-        self.self_attn = nn.MultiheadAttention(width, n_heads, batch_first=True)
-        self.linear1, self.linear2 = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-
-    def forward(self, hidden: Tensor, *, src_key_padding_mask: Tensor | None) -> Tensor:
-        attention, padding = self.self_attn, src_key_padding_mask
-        joined = nn.functional.linear(hidden, attention.in_proj_weight, attention.in_proj_bias)
-        query, key, value = (_by_head(part, attention.num_heads) for part in joined.chunk(3, dim=-1))
-        mask = None if padding is None else ~padding[:, None, None, :]
-        attended = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)  # (b, h, l, d / h)
-        hidden = self.norm1(hidden + attention.out_proj(attended.transpose(1, 2).flatten(2)))
-        return self.norm2(hidden + self.linear2(torch.relu(self.linear1(hidden))))  # type: ignore[no-any-return]
-
-
 class _DecoderBlock(nn.Module):
     projection: Tensor
 
@@ -94,14 +75,10 @@ class _DecoderBlock(nn.Module):
 
     def forward(self, hidden: Tensor, *, stabiliser: Stabiliser) -> Tensor:
         normed = self.norm1(hidden)
-        query, key, value = (_by_head(of(normed), self.n_heads) for of in (self.to_q, self.to_k, self.to_v))
+        query, key, value = (split_heads(of(normed), n_heads=self.n_heads) for of in (self.to_q, self.to_k, self.to_v))
         attended = performer_attention(query, key, value, projection=self.projection, stabiliser=stabiliser)
         hidden = hidden + self.to_out(attended.transpose(1, 2).flatten(2))
         return hidden + self.w2(nn.functional.gelu(self.w1(self.norm2(hidden))))  # type: ignore[no-any-return]
-
-
-def _by_head(hidden: Tensor, n_heads: int) -> Tensor:
-    return hidden.reshape(*hidden.shape[:-1], n_heads, -1).transpose(1, 2)
 
 
 @dataclass(frozen=True)
@@ -167,7 +144,9 @@ class ScFoundationNetwork(nn.Module):
         self.sizes, width, decoder = sizes, sizes.width, sizes.decoder_width
         self.token_emb = _ValueEmbedding(n_bins=sizes.n_bins, alpha=sizes.alpha, width=width)
         self.pos_emb = nn.Embedding(sizes.n_genes + N_DEPTH + 1, width)
-        blocks = nn.ModuleList(_EncoderBlock(width, sizes.n_heads) for _ in range(sizes.n_blocks))
+        blocks = nn.ModuleList(
+            Block(width=width, n_heads=sizes.n_heads, d_hid=4 * width) for _ in range(sizes.n_blocks)
+        )
         self.encoder = nn.ModuleDict({"blocks": blocks, "norm": nn.LayerNorm(width)})
         self.decoder_embed = nn.Linear(width, decoder)
         decoding = nn.ModuleList(
@@ -222,14 +201,10 @@ class ScFoundationNetwork(nn.Module):
         made = (self._decoded(hidden, batch, stabiliser="cell") for hidden in self._layers(batch))
         return [self.to_final(decoded[cell, place])[:, 0] for decoded in made]
 
-    def attention(self, cell: Sentence) -> Tensor:
-        """Return the attention from each token of a cell to each other ``(l, l)``, mean over heads and blocks."""
-        layers, total = self._layers(self._batch([cell])), torch.zeros(())
-        for block, hidden in zip(self.blocks, layers, strict=False):
-            total = (
-                total + attention_of(cast("nn.TransformerEncoderLayer", block), hidden, padding=None)[0].float().cpu()
-            )
-        return total / len(self.blocks)
+    def attention(self, cells: Sequence[Sentence]) -> Tensor:
+        """Return the attention from each token of a cell to each other ``(b, l, l)``, mean over heads and blocks."""
+        batch = self._batch(cells)
+        return mean_attention(self.blocks, next(self._layers(batch)), padding=~batch.before_end(0))
 
     @torch.no_grad()
     def gene_vectors(self) -> NDArray[np.float32]:
@@ -280,26 +255,7 @@ def build_network(sizes: Sizes, *, seed: int = 0) -> ScFoundationNetwork:
         return ScFoundationNetwork(sizes).eval()
 
 
-@dataclass(frozen=True, eq=False)
-class Loaded:
-    """A network as it was read from a checkpoint.
-
-    Parameters
-    ----------
-    network
-        In evaluation mode, on the CPU.
-    n_parameters
-        Number of parameters loaded.
-    share
-        Share of the tensors of this network in the checkpoint that were loaded, 0 to 1.
-    """
-
-    network: ScFoundationNetwork
-    n_parameters: int
-    share: float
-
-
-def load_network(path: Path, *, part: Part, n_genes: int) -> Loaded:
+def load_network(path: Path, *, part: Part, n_genes: int) -> checkpoint.Loaded[ScFoundationNetwork]:
     """Return one of the networks in a checkpoint; a tensor that is missing or unknown is an error.
 
     Raises
@@ -319,8 +275,7 @@ def load_network(path: Path, *, part: Part, n_genes: int) -> Loaded:
     with refusing(asked=f"a network of the settings in {path}", remedy=_PUBLISHED):
         network = build_network(sizes)
     tensors = checkpoint.renamed(checkpoint.only_tensors(chosen["state_dict"], path=path), _RENAMED)
-    n_parameters = checkpoint.load_strictly(network, tensors, ignored=_UNUSED)
-    return Loaded(network, n_parameters, len(network.state_dict()) / len(tensors))
+    return checkpoint.loaded(network, tensors, files=[path], ignored=_UNUSED)
 
 
 def _read_sizes(config: Any, *, path: Path, n_genes: int) -> Sizes:

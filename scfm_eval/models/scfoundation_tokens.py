@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -22,9 +22,11 @@ from scfm_eval.errors import InvalidInputError
 from scfm_eval.models.batching import refuse_unread
 from scfm_eval.models.counts import aligned_counts, csr_counts
 from scfm_eval.models.files import refusing
+from scfm_eval.models.options import require_known
 
 InputType = Literal["singlecell", "bulk"]
 PreNormalized = Literal["F", "T", "A"]
+Pooling = Literal["all", "max"]
 Sentence = tuple[NDArray[np.int64], NDArray[np.float32]]
 """Places and values of a cell's expressed genes in the order of the gene list, then those of T and of S."""
 
@@ -62,11 +64,13 @@ class Reading:
     bulk_target: float | Literal["median"] = _SCALE
 
     def __post_init__(self) -> None:
-        _require(self.input_type in ("singlecell", "bulk"), f"input_type {self.input_type!r}", "'singlecell' or 'bulk'")
-        known = ("F", "T", "A") if self.input_type == "singlecell" else ("F", "T")
+        require_known("input_type", self.input_type, known=get_args(InputType))
+        known = get_args(PreNormalized) if self.input_type == "singlecell" else ("F", "T")
         said = f"pre_normalized {self.pre_normalized!r} for {self.input_type}"
         _require(self.pre_normalized in known, said, f"one of {', '.join(known)}")
-        usable = self.bulk_target == "median" or (isinstance(self.bulk_target, int | float) and self.bulk_target > 0)
+        usable = self.bulk_target == "median" or (
+            isinstance(self.bulk_target, int | float) and 0 < self.bulk_target < math.inf
+        )
         _require(usable, f"bulk_target {self.bulk_target!r}", "a positive number, or 'median'")
         self._depth()
 
@@ -79,9 +83,9 @@ class Reading:
         return target
 
     def _depth(self) -> tuple[str, float]:
-        kind, number = self.tgthighres[:1], math.nan
+        kind, number = str(self.tgthighres)[:1], math.nan
         with suppress(ValueError):
-            number = float(self.tgthighres[1:])
+            number = float(str(self.tgthighres)[1:])
         usable = kind in ("t", "f", "a") and math.isfinite(number) and (kind != "f" or number > 0)
         _require(usable, f"tgthighres {self.tgthighres!r}", "t, f or a and a number, as in t4, f2.5 or a5")
         return kind, number

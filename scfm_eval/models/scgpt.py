@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 import numpy as np
 from anndata import AnnData
@@ -16,27 +16,29 @@ from numpy.typing import NDArray
 
 from scfm_eval.datasets.download import RemoteFile, fetch
 from scfm_eval.errors import InvalidInputError
-from scfm_eval.models import checkpoint
+from scfm_eval.models import checkpoint, options
+from scfm_eval.models.attention import pair_scores
 from scfm_eval.models.batching import (
     Precision,
+    chosen_batch_size,
     gene_rows,
     layer_number,
     pool_in_batches,
     require_known,
+    sentence_lengths,
     usual_batch_size,
     values_in_batches,
 )
-from scfm_eval.models.counts import csr_counts
+from scfm_eval.models.counts import csr_counts, numbers_of
 from scfm_eval.models.finetuning import FineTunes
 from scfm_eval.models.protocols import Effect, Reconstruction
-from scfm_eval.models.scgpt_tokens import Binning, Sentence, perturbed, read_vocabulary, sentences
+from scfm_eval.models.scgpt_tokens import Binning, Pooling, Sentence, perturbed, read_vocabulary, sentences
 from scfm_eval.models.weights import PublishedWeights, weights_cache
 from scfm_eval.timing import phase
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from scfm_eval.models.scgpt_network import Pooling
     from scfm_eval.models.unfreezing import Encoder
 
 _PUBLISHED_LENGTH = 1200
@@ -81,6 +83,11 @@ class ScGPT(PublishedWeights, FineTunes):
     licence: ClassVar[str] = "MIT"
     citation: ClassVar[str] = "10.1038/s41592-024-02201-0"
     home: ClassVar[str] = "https://huggingface.co/tdc/scGPT"
+    definition: ClassVar[str] = (
+        "Equal counts on the edges of several bins take the middle one, where upstream draws one of them from a global "
+        'generator; binning="random" draws too, from a generator that each cell seeds. So are the genes of a cell of '
+        "more than max_length tokens drawn, by the cell's own content: no row depends on other cells."
+    )
     published_parameters: ClassVar[int | None] = 51_000_000
     published_genes: ClassVar[int | None] = 60_694
     published_layers: ClassVar[int | None] = 12
@@ -105,10 +112,16 @@ class ScGPT(PublishedWeights, FineTunes):
     ) -> None:
         from scfm_eval.models.scgpt_network import load_network
 
-        self.device, self.precision, self.batch_size = device, precision, batch_size or usual_batch_size(device)
+        options.require_known("pooling", pooling, known=get_args(Pooling))
+        options.require_known("binning", binning, known=get_args(Binning))
+        options.require_whole("seed", seed)
+        options.require_known("precision", precision, known=get_args(Precision))
+        self.device, self.precision = device, precision
+        self.batch_size = chosen_batch_size(batch_size, usual=usual_batch_size(device))
         self.pooling, self.binning, self.seed = pooling, binning, seed
         folder = self.locate(weights, offline=offline)
-        self.max_length = max_length or self._usual_length(folder)
+        self.max_length = self._usual_length(folder) if max_length is None else max_length
+        options.require_whole("max_length", self.max_length, least=2)
         with phase("load"):
             vocabulary = self._vocabulary_file(folder, offline=offline)
             self.tokens = read_vocabulary(vocabulary)
@@ -185,7 +198,7 @@ class ScGPT(PublishedWeights, FineTunes):
         like :meth:`embed`.
         """
         read = self._read(cells)
-        lengths = np.array([len(tokens) for tokens, _ in read])
+        lengths = self._lengths(read)
         cell, layers = values_in_batches(
             lambda batch: self._network.decoded_layers([read[i] for i in batch]),
             lengths,
@@ -193,6 +206,20 @@ class ScGPT(PublishedWeights, FineTunes):
             **self._how(),
         )
         return Reconstruction(target=np.concatenate([values[1:] for _, values in read]), cell=cell, layers=layers)
+
+    def score_gene_pairs(self, cells: AnnData, *, genes: Sequence[str]) -> NDArray[np.float32]:
+        """Return attention between genes ``(n_genes, n_genes)``: what the column's gene pays to the row's.
+
+        Mean over heads, blocks and the cells that have both genes, as in
+        :func:`~scfm_eval.models.attention.pair_scores`; raises like :meth:`embed`.
+        """
+        read = self._read(cells)
+        return pair_scores(
+            lambda batch: self._network.attention([read[i] for i in batch]),
+            [tokens for tokens, _ in read],
+            asked=self._gene_tokens(genes),
+            **self._how(),
+        )
 
     def perturb(self, cells: AnnData, *, genes: Sequence[str], effect: Effect) -> NDArray[np.float32]:
         """Return rows as :meth:`embed` does, after a knockdown to the lowest or an activation to the highest bin.
@@ -219,12 +246,16 @@ class ScGPT(PublishedWeights, FineTunes):
         """
         return gene_rows(self._network.gene_vectors(), token=self._gene_tokens(genes))
 
-    def _read(self, cells: AnnData) -> list[Sentence]:
-        with phase("tokenise"):
-            return self.tokenise(cells)
-
     def _gene_tokens(self, genes: Sequence[str]) -> NDArray[np.int64]:
-        return np.array([self.tokens.get(gene, -1) for gene in genes], dtype=np.int64)
+        return numbers_of(genes, table=self.tokens)
+
+    @property
+    def _full_length(self) -> int:
+        return self.max_length
+
+    @staticmethod
+    def _lengths(read: Sequence[Sentence]) -> NDArray[np.int64]:
+        return sentence_lengths([tokens for tokens, _ in read])
 
     def _embedded(self, read: Sequence[Sentence]) -> NDArray[np.float32]:
         rows = self._pooled(read, [self.layer])[0]
@@ -233,13 +264,9 @@ class ScGPT(PublishedWeights, FineTunes):
     def _pooled(self, read: Sequence[Sentence], layers: Sequence[int]) -> list[NDArray[np.float32]]:
         return pool_in_batches(
             lambda batch: self._network.pooled_layers([read[i] for i in batch], pooling=self.pooling, layers=layers),
-            np.array([len(tokens) for tokens, _ in read]),
+            self._lengths(read),
             **self._how(),
         )
-
-    def _how(self) -> dict[str, Any]:
-        budget = self.batch_size * self.max_length
-        return {"token_budget": budget, "device": self.device, "precision": self.precision, "name": self.name}
 
     def _encoder(self) -> Encoder:
         from torch import nn

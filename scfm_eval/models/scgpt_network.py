@@ -6,25 +6,24 @@ Cui et al. 2024, doi:10.1038/s41592-024-02201-0.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from scfm_eval.errors import InvalidInputError
 from scfm_eval.models import checkpoint
 from scfm_eval.models.batching import padded
-from scfm_eval.models.blocks import Block, layer_outputs
+from scfm_eval.models.blocks import Block, layer_outputs, masked_mean, mean_attention
 from scfm_eval.models.files import refusing
-from scfm_eval.models.scgpt_tokens import CLS_VALUE, Sentence
-
-Pooling = Literal["cls", "mean"]
+from scfm_eval.models.scgpt_tokens import CLS_VALUE, Pooling, Sentence
 
 _LARGEST_VALUE = 512.0
 _UNUSED_HEADS = (r"decoder\.zero_logit\..*", r"cls_decoder\..*", r"mvc_decoder\..*", r"flag_encoder\.weight")
+_READING = {"input_style": "binned", "input_emb_style": "continuous", "n_bins": 51}
 _RENAMED = (
     (r"^gene_encoder\.", "encoder."),
     (r"^transformer\.", "transformer_encoder."),
@@ -157,6 +156,11 @@ class ScGPTNetwork(nn.Module):
         made = self.hidden_layers(cells, last=self.n_layers)
         return [self.decoder(hidden)[:, 1:][real[:, 1:]] for hidden, real in made]
 
+    def attention(self, cells: Sequence[Sentence]) -> Tensor:
+        """Return the attention from each token of a cell to each other ``(b, l, l)``, mean over heads and blocks."""
+        hidden, real = next(self.hidden_layers(cells, last=0))
+        return mean_attention(self.blocks, hidden, padding=~real)
+
     @torch.no_grad()
     def gene_vectors(self) -> NDArray[np.float32]:
         """Return what enters the transformer for each token ``(n_tokens, d)``: its embedding, normalised."""
@@ -166,7 +170,7 @@ class ScGPTNetwork(nn.Module):
 def _pool(hidden: Tensor, real: Tensor, pooling: Pooling) -> Tensor:
     if pooling == "cls":
         return hidden[:, 0]
-    return (hidden.float() * real[:, :, None]).sum(dim=1) / real.sum(dim=1, keepdim=True)
+    return masked_mean(hidden.float(), real)
 
 
 def build_network(*, seed: int = 0, **settings: int) -> ScGPTNetwork:
@@ -197,6 +201,13 @@ def read_sizes(path: Path) -> dict[str, int]:
     said.setdefault("nheads", said.get("nhead"))
     names = {"width": "embsize", "n_heads": "nheads", "d_hid": "d_hid", "n_layers": "nlayers"}
     checkpoint.require_sizes(said, names.values(), path=path)
+    other = {name: said[name] for name, read in _READING.items() if name in said and said[name] != read}
+    if other:
+        raise InvalidInputError(
+            asked=f"a scGPT that reads cells as the published one does, in {path}",
+            found=", ".join(f"{name} = {value!r}, not {_READING[name]!r}" for name, value in other.items()),
+            remedy="give a checkpoint of scGPT whole-human or one that was pretrained in its way",
+        )
     return {ours: said[theirs] for ours, theirs in names.items()}
 
 
@@ -217,32 +228,7 @@ def network_files(folder: Path) -> tuple[Path, Path]:
     return weights, settings
 
 
-@dataclass(frozen=True, eq=False)
-class Loaded:
-    """A network as it was read from a folder.
-
-    Parameters
-    ----------
-    network
-        In evaluation mode, on the CPU.
-    n_parameters
-        Number of parameters loaded.
-    unused
-        Names of tensors of the checkpoint that belong to heads that nothing here needs.
-    share
-        Share of the tensors of the checkpoint that were loaded, 0 to 1.
-    files
-        What was read.
-    """
-
-    network: ScGPTNetwork
-    n_parameters: int
-    unused: list[str]
-    share: float
-    files: list[Path]
-
-
-def load_network(folder: Path, *, tokens: Mapping[str, int]) -> Loaded:
+def load_network(folder: Path, *, tokens: Mapping[str, int]) -> checkpoint.Loaded[ScGPTNetwork]:
     """Return the network in a folder; a tensor that is missing or unknown is an error, other heads are left out.
 
     Raises
@@ -255,6 +241,4 @@ def load_network(folder: Path, *, tokens: Mapping[str, int]) -> Loaded:
     with refusing(asked=f"a network of the settings in {settings}", remedy=remedy):
         network = build_network(n_tokens=len(tokens), padding=tokens["<pad>"], **read_sizes(settings))
     tensors = checkpoint.renamed(checkpoint.read_tensors(weights), _RENAMED)
-    n_parameters = checkpoint.load_strictly(network, tensors, ignored=_UNUSED_HEADS)
-    unused = sorted(tensors.keys() - network.state_dict().keys())
-    return Loaded(network, n_parameters, unused, 1 - len(unused) / len(tensors), [weights, settings])
+    return checkpoint.loaded(network, tensors, files=[weights, settings], ignored=_UNUSED_HEADS)

@@ -21,6 +21,7 @@ from scfm_eval.models.batching import refuse_unread
 from scfm_eval.models.protocols import Effect
 
 Binning = Literal["midpoint", "random"]
+Pooling = Literal["cls", "mean"]
 Sentence = tuple[NDArray[np.int64], NDArray[np.float32]]
 """Tokens and binned values of a cell, ``<cls>`` first."""
 

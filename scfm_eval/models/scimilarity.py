@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, get_args
 
 import numpy as np
 from anndata import AnnData
@@ -15,8 +15,14 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from scfm_eval.errors import InvalidInputError
-from scfm_eval.models import checkpoint
-from scfm_eval.models.batching import Precision, gene_rows, pool_in_batches, refuse_unread
+from scfm_eval.models import checkpoint, options
+from scfm_eval.models.batching import (
+    Precision,
+    Unread,
+    gene_rows,
+    pool_in_batches,
+    refuse_unread,
+)
 from scfm_eval.models.counts import aligned_counts, gene_places
 from scfm_eval.models.files import refusing
 from scfm_eval.models.weights import PublishedWeights
@@ -24,8 +30,6 @@ from scfm_eval.timing import phase
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-Unread = Literal["refuse", "keep"]
 
 _FILES = ("encoder.ckpt", "gene_order.tsv", "layer_sizes.json")
 _TOTAL = 10_000
@@ -91,6 +95,11 @@ class SCimilarity(PublishedWeights):
     ) -> None:
         from scfm_eval.models.scimilarity_network import load_encoder
 
+        options.require_known("precision", precision, known=get_args(Precision))
+        options.require_known("unread", unread, known=get_args(Unread))
+        options.require_flag("normalise", normalise)
+        options.require_whole("fewest_genes", fewest_genes, least=0)
+        options.require_whole("batch_size", batch_size, least=1)
         self.device, self.precision, self.batch_size = device, precision, batch_size
         self.fewest_genes, self.unread, self.normalise = fewest_genes, unread, normalise
         folder = self.locate(weights, offline=offline)
@@ -113,7 +122,9 @@ class SCimilarity(PublishedWeights):
         return frozenset(read_gene_order(cls.sources(weights)[1]))
 
     def embed(self, cells: AnnData) -> NDArray[np.float32]:
-        """Return one row of unit length per cell ``(n_cells, d)`` in the order of ``cells.obs_names``.
+        """Return one row per cell ``(n_cells, d)`` in the order of ``cells.obs_names``.
+
+        Rows are of unit length, unless ``normalise=False`` was asked for.
 
         Raises
         ------

@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 import numpy as np
 from anndata import AnnData
 from numpy.typing import NDArray
 
 from scfm_eval.errors import InvalidInputError
-from scfm_eval.models import checkpoint
-from scfm_eval.models.batching import refuse_unread
+from scfm_eval.models import checkpoint, options
+from scfm_eval.models.batching import Unread, refuse_unread
 from scfm_eval.models.namespaces import counts_by_name
 from scfm_eval.models.scvi_saved import Saved, build_module, read_saved
 from scfm_eval.models.weights import PublishedWeights
@@ -73,10 +73,12 @@ class ScVIReference(PublishedWeights):
         weights: str | Path | None = None,
         device: str = "cpu",
         batch: str | None = None,
-        unread: Literal["refuse", "keep"] = "refuse",
+        unread: Unread = "refuse",
         batch_size: int = 512,
         offline: bool = False,
     ) -> None:
+        options.require_known("unread", unread, known=get_args(Unread))
+        options.require_whole("batch_size", batch_size, least=1)
         self.device, self.unread, self.batch_size = device, unread, batch_size
         (file,) = self.sources(self.locate(weights, offline=offline))
         with phase("load"):

@@ -23,6 +23,9 @@ class StoredEmbedding:
     revision: ClassVar[str]
     weights_sha256: ClassVar[str]
     gene_ids: ClassVar[None] = None
+    exceptions: ClassVar[dict[str, str]] = {
+        "the_class_can_be_pickled": "it is made of a file: another process makes it of the same file"
+    }
     path: ClassVar[Path]
     key: ClassVar[str]
 

@@ -5,31 +5,33 @@ Rosen et al. 2023, doi:10.1101/2023.11.28.568918.
 
 from __future__ import annotations
 
-import tarfile
-import tempfile
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar, get_args
 
 import numpy as np
 from anndata import AnnData
 from numpy.typing import NDArray
 
+from scfm_eval.datasets.archives import take_out
 from scfm_eval.datasets.download import RemoteFile
 from scfm_eval.errors import InvalidInputError
-from scfm_eval.models.attention import PairMeans, number_of
+from scfm_eval.models import options
+from scfm_eval.models.attention import pair_scores
 from scfm_eval.models.batching import (
     Precision,
-    batches_by_length,
+    chosen_batch_size,
     pool_in_batches,
     refuse_unread,
+    sentence_lengths,
     usual_batch_size,
 )
 from scfm_eval.models.checkpoint import weights_sha256
-from scfm_eval.models.files import refusing
 from scfm_eval.models.finetuning import FineTunes
 from scfm_eval.models.uce_tokens import (
+    PROTEINS,
     Genes,
+    Padding,
     Sampling,
     Sizes,
     checkpoint_file,
@@ -44,11 +46,10 @@ from scfm_eval.timing import phase
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from scfm_eval.models.uce_network import Padding
     from scfm_eval.models.unfreezing import Encoder
 
 _FIGSHARE = "https://figshare.com/ndownloader/files/"
-_PROTEINS = "protein_embeddings"
+_PACKED = "protein_embeddings.tar.gz"
 _GENES_AT_ONCE = 1024
 _UPSTREAM_BATCH = 25
 
@@ -118,7 +119,7 @@ class UCE(PublishedWeights, FineTunes):
         RemoteFile(f"{_FIGSHARE}43423236", "33l_8ep_1024t_1280.torch"),
         RemoteFile(f"{_FIGSHARE}42706555", "species_offsets.pkl"),
         RemoteFile(f"{_FIGSHARE}42706558", "species_chrom.csv"),
-        RemoteFile(f"{_FIGSHARE}42715213", f"{_PROTEINS}.tar.gz"),
+        RemoteFile(f"{_FIGSHARE}42715213", _PACKED, holds=tuple(PROTEINS.values())),
     )
 
     def __init__(
@@ -138,8 +139,15 @@ class UCE(PublishedWeights, FineTunes):
     ) -> None:
         from scfm_eval.models.uce_network import load_network
 
+        options.require_known("precision", precision, known=get_args(Precision))
+        options.require_known("sampling", sampling, known=get_args(Sampling))
+        options.require_known("padding", padding, known=get_args(Padding))
+        options.require_flag("filtering", filtering)
+        options.require_flag("normalise", normalise)
+        options.require_whole("seed", seed)
         usual = _UPSTREAM_BATCH if padding == "attended" else usual_batch_size(device)
-        self.device, self.precision, self.batch_size = device, precision, batch_size or usual
+        self.device, self.precision = device, precision
+        self.batch_size = chosen_batch_size(batch_size, usual=usual)
         # decides what a cell gives where padding is attended to, so that it stays when memory runs out
         self._n_together = self.batch_size
         self.sampling, self.seed, self.padding = sampling, seed, padding
@@ -149,8 +157,8 @@ class UCE(PublishedWeights, FineTunes):
             self._sizes = self._read_sizes(folder)
             self.genes = Genes.read(folder, species=species or self.species, sizes=self._sizes)
             files = self._files(folder, species=self.genes.species)
-            loaded = load_network(files[0], sizes=self._sizes, n_chromosomes=self.genes.n_chromosomes)
-            self._network, self._table = loaded.network.to(device), loaded.table
+            loaded, self._table = load_network(files[0], sizes=self._sizes, n_chromosomes=self.genes.n_chromosomes)
+            self._network = loaded.network.to(device)
             self.n_parameters, self.unused_tensors = loaded.n_parameters, loaded.unused
             self.loaded_share: float | None = loaded.share
             self.weights_sha256: str | None = weights_sha256(files)
@@ -159,10 +167,9 @@ class UCE(PublishedWeights, FineTunes):
     def locate(cls, weights: str | Path | None = None, *, offline: bool = False) -> Path:
         """Return the weights folder, downloaded and unpacked if need be; raises ``InvalidInputError`` without one."""
         folder = super().locate(weights, offline=offline)
-        packed = folder / f"{_PROTEINS}.tar.gz"
-        if packed.exists() and not (folder / _PROTEINS).exists():
-            with refusing(asked=f"the files in {packed}", remedy="delete it, and fetch it again"):
-                _unpack(packed)
+        packed = folder / _PACKED
+        if packed.exists() and not all((folder / file).exists() for file in PROTEINS.values()):
+            take_out(packed, list(PROTEINS.values()), folder=folder)
         return folder
 
     @classmethod
@@ -196,7 +203,9 @@ class UCE(PublishedWeights, FineTunes):
         )
 
     def embed(self, cells: AnnData) -> NDArray[np.float32]:
-        """Return the decoded ``<cls>`` of each cell ``(n_cells, d)``, of unit length, in the order of ``obs_names``.
+        """Return the decoded ``<cls>`` of each cell ``(n_cells, d)`` in the order of ``obs_names``.
+
+        Rows are of unit length, unless ``normalise=False`` was asked for.
 
         Raises
         ------
@@ -223,39 +232,32 @@ class UCE(PublishedWeights, FineTunes):
         """
         import torch
 
-        places = self.genes.places(genes)
-        known = np.flatnonzero(places >= 0)
-        made = np.full((len(places), self._sizes.emsize), np.nan, dtype=np.float32)
+        token = self._gene_tokens(genes)
+        known = np.flatnonzero(token >= 0)
+        made = np.full((len(token), self._sizes.emsize), np.nan, dtype=np.float32)
         with torch.inference_mode():
             for part in np.split(known, range(_GENES_AT_ONCE, len(known), _GENES_AT_ONCE)):
-                rows = self._table[torch.from_numpy(self.genes.token[places[part]])]
+                rows = self._table[torch.from_numpy(token[part])]
                 made[part] = self._network.vectors(rows).float().cpu().numpy()
         return made
 
     def score_gene_pairs(self, cells: AnnData, *, genes: Sequence[str]) -> NDArray[np.float32]:
-        """Return attention in the last block ``(n_genes, n_genes)``: what the column's gene pays to the row's.
+        """Return attention between genes ``(n_genes, n_genes)``: what the column's gene pays to the row's.
 
-        Mean over heads, over the places where a gene was drawn, and over the cells in which both were; NaN where there
-        is no such cell, and on the diagonal. Padding is masked. Raises like :meth:`embed`.
+        Mean over heads, blocks and the cells that have both genes, as in
+        :func:`~scfm_eval.models.attention.pair_scores`; padding is masked. Raises like :meth:`embed`.
         """
-        import torch
+        read = self._read(cells)
+        return pair_scores(
+            lambda batch: self._network.attention([read[i] for i in batch], table=self._table),
+            read,
+            asked=self._gene_tokens(genes),
+            **self._how(),
+        )
 
-        read, means = self._read(cells), PairMeans(len(genes))
-        number = np.full(len(self._table), -1, dtype=np.int64)
-        asked = number_of([gene.upper() for gene in genes])
-        places = self.genes.places(list(asked))
-        number[self.genes.token[places[places >= 0]]] = np.array(list(asked.values()), dtype=np.int64)[places >= 0]
-        lengths = _lengths(read)
-        with phase("forward"), torch.inference_mode():
-            for batch in batches_by_length(lengths, token_budget=self._how()["token_budget"]):
-                attention = self._network.attention([read[i] for i in batch], table=self._table).cpu().numpy()
-                for i, paid in zip(batch, attention, strict=True):
-                    means.add(paid[: lengths[i], : lengths[i]], gene=number[read[i]])
-        return means.scores()
-
-    def _read(self, cells: AnnData) -> list[NDArray[np.int64]]:
-        with phase("tokenise"):
-            return self.tokenise(cells)
+    def _gene_tokens(self, genes: Sequence[str]) -> NDArray[np.int64]:
+        place = self.genes.places(genes)
+        return np.where(place < 0, -1, self.genes.token[place])
 
     def _kept(self, cells: AnnData) -> AnnData:
         kept = self.filtered(cells)
@@ -284,7 +286,7 @@ class UCE(PublishedWeights, FineTunes):
 
         def pooled(cells: slice) -> list[NDArray[np.float32]]:
             part = read[cells]
-            return pool_in_batches(lambda batch: forward([part[i] for i in batch]), _lengths(part), **how)
+            return pool_in_batches(lambda batch: forward([part[i] for i in batch]), sentence_lengths(part), **how)
 
         if self.padding == "masked":
             return pooled(slice(None))
@@ -292,9 +294,9 @@ class UCE(PublishedWeights, FineTunes):
         parts = [pooled(slice(start, start + self._n_together)) for start in range(0, len(read), self._n_together)]
         return [np.concatenate(layer) for layer in zip(*parts, strict=True)]
 
-    def _how(self) -> dict[str, Any]:
-        budget = self.batch_size * self._sizes.pad_length
-        return {"token_budget": budget, "device": self.device, "precision": self.precision, "name": self.name}
+    @property
+    def _full_length(self) -> int:
+        return self._sizes.pad_length
 
     def _encoder(self) -> Encoder:
         from torch import nn
@@ -334,14 +336,3 @@ class UCE4Layers(UCE):
     published_parameters = 104_100_097
     published_layers = 4
     downloads = (RemoteFile(f"{_FIGSHARE}42706576", "4layer_model.torch"), *UCE.downloads[1:])
-
-
-def _lengths(read: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
-    return np.array([len(cell) for cell in read], dtype=np.int64)
-
-
-def _unpack(packed: Path) -> None:
-    """Unpack the archive of protein embeddings beside itself; an interrupted one leaves nothing behind."""
-    with tempfile.TemporaryDirectory(dir=packed.parent) as inside, tarfile.open(packed) as tar:
-        tar.extractall(inside, filter="data")
-        (Path(inside) / _PROTEINS).rename(packed.parent / _PROTEINS)

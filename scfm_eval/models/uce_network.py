@@ -6,11 +6,10 @@ Rosen et al. 2023, doi:10.1101/2023.11.28.568918.
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -20,11 +19,9 @@ from torch import Tensor, nn
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.models import checkpoint
 from scfm_eval.models.batching import padded
-from scfm_eval.models.blocks import attention_of, layer_outputs
+from scfm_eval.models.blocks import Block, layer_outputs, mean_attention
 from scfm_eval.models.files import refusing
-from scfm_eval.models.uce_tokens import PADDING, Sizes
-
-Padding = Literal["masked", "attended"]
+from scfm_eval.models.uce_tokens import PADDING, Padding, Sizes
 
 _DROPOUT = 0.05
 _TABLE = "pe_embedding.weight"
@@ -48,35 +45,6 @@ class _Positions(nn.Module):
         return self.dropout(hidden + self.pe[: hidden.shape[1], 0])  # type: ignore[no-any-return]
 
 
-class _Block(nn.TransformerEncoderLayer):
-    # torch's own forward takes a path of its own in inference, which reads a float mask as a boolean one, and goes
-    # past what is put around its projections in fine-tuning
-    def forward(self, hidden: Tensor, src_key_padding_mask: Tensor | None = None) -> Tensor:  # type: ignore[override]
-        attention = self.self_attn
-        joined = nn.functional.linear(hidden, attention.in_proj_weight, attention.in_proj_bias)  # (b, l, 3 d)
-        heads = joined.reshape(*hidden.shape[:2], 3, attention.num_heads, -1)
-        query, key, value = heads.permute(2, 0, 3, 1, 4)  # (b, h, l, d / h)
-        attended = nn.functional.scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            attn_mask=_mask(src_key_padding_mask, like=query),
-            dropout_p=attention.dropout if self.training else 0.0,
-        )
-        mixed = self.dropout1(attention.out_proj(attended.transpose(1, 2).flatten(2)))
-        hidden = self.norm1(hidden + mixed)
-        changed = self.linear2(self.dropout(torch.relu(self.linear1(hidden))))
-        return cast("Tensor", self.norm2(hidden + self.dropout2(changed)))
-
-
-def _mask(padding: Tensor | None, *, like: Tensor) -> Tensor | None:
-    """Return the padding ``(b, l)`` as attention takes it: what may be attended to, or what is added to a score."""
-    if padding is None:
-        return None
-    given = ~padding if padding.dtype == torch.bool else padding.to(like.dtype)
-    return given[:, None, None, :]
-
-
 class UCENetwork(nn.Module):
     """Protein embeddings with positions, post-norm transformer blocks, and a decoder on ``<cls>``.
 
@@ -96,7 +64,8 @@ class UCENetwork(nn.Module):
         width, out = sizes.emsize, sizes.output_dim
         self.encoder = nn.Sequential(nn.Linear(sizes.token_dim, width), nn.GELU(), nn.LayerNorm(width))
         self.pos_encoder = _Positions(n_positions, width)
-        blocks = (_Block(width, sizes.nhead, sizes.d_hid, _DROPOUT, batch_first=True) for _ in range(sizes.nlayers))
+        of_block: dict[str, Any] = {"n_heads": sizes.nhead, "d_hid": sizes.d_hid, "dropout": _DROPOUT}
+        blocks = (Block(width=width, **of_block) for _ in range(sizes.nlayers))
         self.transformer_encoder = nn.ModuleDict({"layers": nn.ModuleList(blocks)})
         self.decoder = nn.Sequential(_full(width, inner), _full(inner, out), _full(out, out), nn.Linear(out, out))
 
@@ -151,10 +120,9 @@ class UCENetwork(nn.Module):
         return [hidden[:, 0] for hidden in layers]
 
     def attention(self, cells: Sequence[NDArray[np.int64]], *, table: Tensor) -> Tensor:
-        """Return the attention ``(b, l, l)`` between tokens in the last block, mean over its heads; padding masked."""
+        """Return the attention ``(b, l, l)`` between tokens, mean over heads and blocks; padding is masked."""
         layers, mask = self.hidden_layers(cells, table=table, padding="masked")
-        read = deque(layers, maxlen=2)[0]
-        return attention_of(cast("nn.TransformerEncoderLayer", self.blocks[-1]), read, padding=mask)
+        return mean_attention(self.blocks, next(layers), padding=mask)
 
 
 def _full(width_in: int, width: int) -> nn.Sequential:
@@ -174,33 +142,8 @@ def redrawn(network: UCENetwork, *, seed: int) -> UCENetwork:
     return made.to(network.device)
 
 
-@dataclass(frozen=True, eq=False)
-class Loaded:
-    """A network as it was read.
-
-    Parameters
-    ----------
-    network
-        In evaluation mode, on the CPU.
-    table
-        Protein embedding of each token ``(n_tokens, token_dim)``, on the CPU; chromosomes come last.
-    n_parameters
-        Parameters of the network; the table, which comes from a protein model, is not counted.
-    unused
-        Names of tensors of the checkpoint that nothing here needs.
-    share
-        Share of the tensors of the checkpoint that were loaded, 0 to 1.
-    """
-
-    network: UCENetwork
-    table: Tensor
-    n_parameters: int
-    unused: list[str]
-    share: float
-
-
-def load_network(path: Path, *, sizes: Sizes, n_chromosomes: int) -> Loaded:
-    """Return the network in a checkpoint; a tensor that is missing or unknown is an error.
+def load_network(path: Path, *, sizes: Sizes, n_chromosomes: int) -> tuple[checkpoint.Loaded[UCENetwork], Tensor]:
+    """Return the network in a checkpoint and its table; a tensor that is missing or unknown is an error.
 
     Parameters
     ----------
@@ -211,26 +154,28 @@ def load_network(path: Path, *, sizes: Sizes, n_chromosomes: int) -> Loaded:
     n_chromosomes
         How many chromosomes ``species_chrom.csv`` names: the table ends with a row for each.
 
+    Returns
+    -------
+    loaded
+        Whose number of parameters leaves out the table, which comes from a protein model.
+    table
+        Protein embedding of each token ``(n_tokens, token_dim)``, on the CPU; chromosomes come last.
+
     Raises
     ------
     InvalidInputError
         The file is damaged, or holds a network or a table of other sizes.
     """
     tensors = checkpoint.read_tensors(path)
-    table = tensors.pop(_TABLE, torch.empty(0, 0))
+    table = tensors.pop(_TABLE, torch.empty(0, 0)).float()
     n_positions = _length(tensors, "pos_encoder.pe")
     _require_fit(tuple(table.shape), n_positions, sizes=sizes, n_chromosomes=n_chromosomes)
     with refusing(asked=f"a network of {sizes}", remedy="use the sizes that were published with the checkpoint"):
         network = build_network(sizes, inner=_length(tensors, "decoder.0.0.bias"), n_positions=n_positions)
-    checkpoint.load_strictly(network, tensors, ignored=_UNUSED_HEADS)
-    unused = sorted(tensors.keys() - network.state_dict().keys())
-    return Loaded(
-        network=network,
-        table=table,
-        n_parameters=sum(weights.numel() for weights in network.parameters()),
-        unused=unused,
-        share=1 - len(unused) / (len(tensors) + 1),
-    )
+    loaded = checkpoint.loaded(network, tensors, files=[path], ignored=_UNUSED_HEADS)
+    n_parameters = sum(weights.numel() for weights in network.parameters())
+    # the table was used, too
+    return replace(loaded, n_parameters=n_parameters, share=1 - len(loaded.unused) / (len(tensors) + 1)), table
 
 
 def _require_fit(table: tuple[int, ...], n_positions: int, *, sizes: Sizes, n_chromosomes: int) -> None:

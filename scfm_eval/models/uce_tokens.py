@@ -20,10 +20,11 @@ from scipy import sparse
 
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.models import checkpoint
-from scfm_eval.models.counts import aligned_counts, csr_counts
+from scfm_eval.models.counts import aligned_counts, csr_counts, gene_places
 from scfm_eval.models.files import refusing
 
 Sampling = Literal["cell", "upstream"]
+Padding = Literal["masked", "attended"]
 
 PADDING, RIGHT, CLS = 0, 2, 3
 """Tokens of padding, of the end of a chromosome's block, and of ``<cls>``."""
@@ -38,6 +39,10 @@ SPECIES: Mapping[str, str] = {
     "macaca_mulatta": "Macaca_mulatta.Mmul_10",
 }
 """Species that the release knows, with how the file of their proteins begins."""
+PROTEINS: Mapping[str, str] = {
+    species: f"protein_embeddings/{name}.gene_symbol_to_embedding_ESM2.pt" for species, name in SPECIES.items()
+}
+"""Where the embeddings of their proteins lie in the folder of weights."""
 _FEWEST_CELLS, _FEWEST_GENES = 10, 25
 _REMEDY = "use the files that were published with the checkpoint"
 
@@ -161,8 +166,7 @@ class Genes:
 
     def places(self, symbols: Collection[str]) -> NDArray[np.int64]:
         """Return the row of each symbol, whatever its case ``(n_symbols,)``; −1 for one that is not there."""
-        row = {name: place for place, name in enumerate(self.names)}
-        return np.array([row.get(symbol.upper(), -1) for symbol in symbols], dtype=np.int64)
+        return gene_places([symbol.upper() for symbol in symbols], order=self.names.tolist())
 
 
 def gene_files(folder: Path, *, species: str) -> tuple[Path, Path, Path]:
@@ -173,8 +177,7 @@ def gene_files(folder: Path, *, species: str) -> tuple[Path, Path, Path]:
             found="no protein embeddings of it in the release",
             remedy=f"give one of {', '.join(SPECIES)}",
         )
-    proteins = f"protein_embeddings/{SPECIES[species]}.gene_symbol_to_embedding_ESM2.pt"
-    found = checkpoint.choose_files(folder, [(proteins, "species_offsets.pkl", "species_chrom.csv")])
+    found = checkpoint.choose_files(folder, [(PROTEINS[species], "species_offsets.pkl", "species_chrom.csv")])
     return found[0], found[1], found[2]
 
 
@@ -197,6 +200,7 @@ def _listed(path: Path, *, species: str) -> tuple[pd.DataFrame, int]:
     text = ["species", "gene_symbol", "chromosome"]
     with refusing(asked=f"columns {', '.join(text)} and start in {path}", remedy=_REMEDY):
         table = pd.read_csv(path, usecols=[*text, "start"], dtype=dict.fromkeys(text, "str"))
+        table["start"] = pd.to_numeric(table["start"]).astype("Int64")
     chromosomes = pd.Categorical(table["species"] + "_" + table["chromosome"])
     table = table.assign(code=chromosomes.codes, gene_symbol=table["gene_symbol"].str.upper())
     known = table["start"].notna() & (table["code"] >= 0) & table["gene_symbol"].notna()

@@ -115,16 +115,18 @@ def locate(name: str, *, weights: str | Path | None = None, home: Home, offline:
         return here
     if home.packaged is not None:
         raise _nowhere(name, f"weights/{home.packaged} is not in the installed package", "install the package again")
-    reason = "downloads are off" if offline else "it has no open address"
-    if (home.repo is not None or home.downloads) and not offline:
-        require_accepted(name, licence=home.licence, address=home.address)
+    by_hand = home.repo is None and not home.downloads
+    if not offline:
+        place = (home.address or "their authors") if by_hand else ""
+        require_accepted(name, licence=home.licence, address=home.address, by_hand=place)
+    if not (by_hand or offline):
         try:
             return _downloaded(name, home)
         except OSError as error:
             reason = f"the download failed: {error}"
-    otherwise = (
-        "allow the download" if home.repo or home.downloads else f"get them from {home.address or 'its authors'}"
-    )
+    else:
+        reason = "it has no open address" if by_hand else "downloads are off"
+    otherwise = f"get them from {home.address or 'its authors'}" if by_hand else "allow the download"
     raise _nowhere(name, f"{_said(home)} is not in the cache ({reason})", otherwise)
 
 
@@ -140,7 +142,8 @@ def _nowhere(name: str, missing: str, otherwise: str) -> InvalidInputError:
     return InvalidInputError(
         asked=f"the weights of {name}",
         found=f"no folder was given, $SCFM_EVAL_WEIGHTS is {mirror}, and {missing}",
-        remedy=f"give a folder (--weights {name}=FOLDER), put one at $SCFM_EVAL_WEIGHTS/{name}, or {otherwise}",
+        remedy=f"put a folder at $SCFM_EVAL_WEIGHTS/{name}, give one to what runs the model (--weights {name}=FOLDER), "
+        f"or {otherwise}",
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
+from scfm_eval.about_models import exceptions, failures
 from scfm_eval.paper.document import Block, Entries, Heading, entries, table
 from scfm_eval.paper.setting import commit
 from scfm_eval.paper.sources import Source, all_results
@@ -23,11 +24,13 @@ def limits(sources: Sequence[Source]) -> list[Block]:
     """Return what limits the scores, each point from facts of the reports."""
     results = list(all_results(sources))
     general = [
+        *(f"{one.text} ({one.where}); this is neither a win nor a loss." for one in failures(results)),
         *_intervals(results),
         *_many_comparisons(sources),
         *_cells(results),
         *_pretraining(results),
         *_reading(results),
+        *_exceptions(results),
         *_runs(sources),
     ]
     return [
@@ -140,6 +143,15 @@ def _reading(results: Sequence[Result]) -> list[str]:
     ]
 
 
+def _exceptions(results: Sequence[Result]) -> list[str]:
+    said = {
+        f"{r.model.name} does not pass checks of adapters: {exceptions(r.model)}."
+        for r in results
+        if r.model.exceptions
+    }
+    return sorted(said)
+
+
 def _runs(sources: Sequence[Source]) -> list[str]:
     said = []
     for source in sources:
@@ -170,10 +182,11 @@ def _notes(results: Sequence[Result]) -> list[Block]:
         together[result.task, result.dataset.name].add(result.model.name)
         for note in result.notes:
             noted[result.task, result.dataset.name, note].add(result.model.name)
-    said = [
-        f"{task} on {dataset}, {_of_all(models, together[task, dataset])}: {note}"
-        for (task, dataset, note), models in sorted(noted.items())
-    ]
+    # what is so in several tasks, such as how genes were read, is said once
+    tasks: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    for (task, dataset, note), models in sorted(noted.items()):
+        tasks[dataset, _of_all(models, together[task, dataset]), note].append(task)
+    said = [f"{listed(found)} on {dataset}, {who}: {note}" for (dataset, who, note), found in tasks.items()]
     return [Heading("Notes of the results", level=2), entries(said)] if said else []
 
 
@@ -185,7 +198,8 @@ def _undefined(results: Sequence[Result]) -> list[Block]:
     found: dict[tuple[str, str, bool, str], list[tuple[str, str]]] = defaultdict(list)
     for result in results:
         for name, record in result.scores.items():
-            if record.value is None:
+            # why a model gave no answer is said once, above
+            if record.value is None and not result.failure:
                 place = (result.task, result.dataset.name, record.applies, record.reason or "no reason given")
                 found[place].append((result.model.name, name))
     if not found:

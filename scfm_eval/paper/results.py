@@ -14,6 +14,7 @@ from scfm_eval.paper.wording import NOTHING, measured, number, span
 from scfm_eval.report import Report
 from scfm_eval.results import Result, by_role
 from scfm_eval.side_by_side import best_value, goes_up, is_best, side_by_side
+from scfm_eval.wording import NO_ANSWER
 
 
 def results(sources: Sequence[Source]) -> list[Block]:
@@ -72,6 +73,8 @@ def _named(result: Result) -> str:
 
 def _cell(result: Result, name: str, best: float | None) -> Cell:
     record = result.scores.get(name)
+    if result.failure:
+        return Cell(NO_ANSWER)
     if record is None:
         return Cell(NOTHING)
     return Cell(measured(record), bold=is_best(result, name, best=best))

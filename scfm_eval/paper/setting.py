@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shlex
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from scfm_eval.about_models import licences
 from scfm_eval.paper.document import Block, Code, Heading, Paragraph, entries, table
 from scfm_eval.paper.sources import Source, all_results, cited
 from scfm_eval.paper.wording import NOTHING, count, number, percent
-from scfm_eval.results import Result, by_role
+from scfm_eval.results import ModelRecord, Result, by_role
 from scfm_eval.wording import counted, listed
 
 
@@ -72,7 +73,7 @@ def models(sources: Sequence[Source], numbers: dict[str, int]) -> list[Block]:
             count(one.n_parameters),
             percent(one.loaded_share),
             "yes" if one.trained_here else "no",
-            one.licence or "not stated",
+            licences(one) or "not stated",
             cited(one.citation, numbers),
         ]
         for one in found.values()
@@ -87,13 +88,22 @@ def models(sources: Sequence[Source], numbers: dict[str, int]) -> list[Block]:
         Heading("Models"),
         table(caption, heads, rows),
         entries([_fixed(one.model_dump()) for one in found.values()]),
+        *_departures(found.values()),
         _readable(results),
     ]
 
 
+def _departures(found: Iterable[ModelRecord]) -> list[Block]:
+    """Return where defaults are not what the published code computes; nothing where none is said to differ."""
+    said = list(dict.fromkeys(f"{one.name}: {one.definition}" for one in found if one.definition))
+    return [Paragraph("Where a default is not what the published code computes:"), entries(said)] if said else []
+
+
 def _fixed(model: dict[str, Any]) -> str:
     """Return what fixes a model beside its revision: arguments and hashes."""
-    said = [f"{name} = {value}" for name, value in model["parameters"].items()]
+    others = {name: f"{name} = {value} (not the default)" for name, value in model["options"].items()}
+    said = [others.pop(name, f"{name} = {value}") for name, value in model["parameters"].items()]
+    said += others.values()
     hashes = {"weights": model["weights_sha256"], "adapter": model["adapter_sha256"]}
     said += [f"{what} sha256 {value}" for what, value in hashes.items() if value]
     return f"{model['name']}: {', '.join(said) or 'no arguments, no weights'}"
@@ -146,7 +156,9 @@ def _tasks(results: Sequence[Result]) -> Block:
 
 def _arguments(parameters: dict[str, Any]) -> str:
     flat = parameters.get("how") if isinstance(parameters.get("how"), dict) else parameters
-    return ", ".join(f"{name} = {value}" for name, value in flat.items()) or NOTHING  # type: ignore[union-attr]
+    # an empty text is an option that is not used
+    said = (f"{name} = {value}" for name, value in flat.items() if value != "")  # type: ignore[union-attr]
+    return ", ".join(said) or NOTHING
 
 
 def _split(split: Any) -> str:
@@ -162,8 +174,8 @@ def _scores(results: Sequence[Result], numbers: dict[str, int]) -> Block:
     for result in results:
         for name in result.headline:
             record = result.scores.get(name)
-            # what does not apply says nothing of where the score is defined
-            if record is not None and record.applies:
+            # what does not apply, or gave no answer, says nothing of where the score is defined
+            if record is not None and record.applies and not result.failure:
                 better = "higher" if record.higher_is_better else "lower"
                 ends = [NOTHING if end is None else number(end) for end in (record.worst, record.best)]
                 found[(name, better, *ends, cited(record.source, numbers))].add(result.task)

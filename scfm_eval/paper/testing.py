@@ -12,7 +12,7 @@ from scfm_eval.paper.wording import difference, number, percent
 from scfm_eval.ranking import HOW, PAIRS, Ranking, duels, ranked
 from scfm_eval.report import PairedTest, Report, Verdict
 from scfm_eval.verdicts import Fact
-from scfm_eval.wording import counted, listed
+from scfm_eval.wording import NO_ANSWER, counted, listed
 
 _MOST_RANKED = 30
 """Of more models, what is said of all pairs is not read."""
@@ -47,7 +47,7 @@ def _differences(found: Sequence[Fact], *, level: int) -> list[Block]:
             fact.dataset,
             fact.score,
             difference(fact.difference, low=fact.low, high=fact.high),
-            f"{fact.standing}, but {listed(fact.doubts)}" if fact.doubts else fact.standing,
+            _standing(fact),
         ]
         for fact in found
     ]
@@ -58,6 +58,12 @@ def _differences(found: Sequence[Fact], *, level: int) -> list[Block]:
     )
     heads = ["model", "baseline", "task", "dataset", "score", "difference", "standing"]
     return [heading, table(caption, heads, rows, keys=5)]
+
+
+def _standing(fact: Fact) -> str:
+    if not fact.answered:
+        return NO_ANSWER
+    return f"{fact.standing}, but {listed(fact.doubts)}" if fact.doubts else fact.standing
 
 
 def _pairs(tests: Sequence[PairedTest], *, level: int) -> list[Block]:

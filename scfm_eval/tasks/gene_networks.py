@@ -11,7 +11,7 @@ import numpy as np
 from anndata import AnnData
 from numpy.typing import NDArray
 
-from scfm_eval.datasets.networks import Measured, load_network, measured, network_of
+from scfm_eval.datasets.networks import Measured, check_first_line, load_network, measured, network_of
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.metrics.gene_networks import (
     RankedPairs,
@@ -74,6 +74,8 @@ class GeneNetwork:
 
     def check(self, cells: AnnData, *, dataset: str) -> None:
         """Raise ``InvalidInputError`` for a bad network, or one with fewer than three regulators in the dataset."""
+        if self.network:
+            check_first_line(load_network(self.network), [str(gene) for gene in cells.var_names])
         found = _measured(self, cells)
         if found.n_regulators < _FEWEST_REGULATORS:
             raise InvalidInputError(

@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 Floats = NDArray[np.float64]
 Masks = NDArray[np.bool_]
 
-PENALTIES = (1e-3, 1e-2, 1e-1)
+PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
 """Values of C, strongest penalty first."""
 
 _STOP = {"maxiter": 1000, "ftol": 1e-9, "gtol": 0.0}

@@ -18,7 +18,7 @@ from scfm_eval.datasets.gene_sets import GeneSet, load_gene_sets
 from scfm_eval.metrics.gene_terms import chance_auprc, term_auprc, term_auroc
 from scfm_eval.metrics.metric import InapplicableMetricError, Metric, Statistic
 from scfm_eval.metrics.resampling import bootstrap_weights
-from scfm_eval.models.protocols import GeneEmbedder, Trainable
+from scfm_eval.models.protocols import GeneEmbedder
 from scfm_eval.results import ScoreRecord, measure
 from scfm_eval.tasks.gene_probes import out_of_fold, stratified_folds
 from scfm_eval.tasks.task import N_RESAMPLES, Answers, Scored, lacks
@@ -155,10 +155,12 @@ def _run(answers: Answers, cells: AnnData, asked: _Asked, *, task: GeneFunctions
     if without.all():
         return _Run({}, fold, {}, 0, 0, missing)
     width = own.shape[1]
-    vectors = {"": own, "random_": normal_by_id(genes, seed=seed, width=width)}
-    if not answers.can(Trainable):
-        expressed = log_normalised(cells.X)[:, asked.columns]
-        vectors["coexpression_"] = gene_components(expressed, n_components=width, seed=seed)
+    expressed = log_normalised(cells.X)[:, asked.columns]
+    vectors = {
+        "": own,
+        "random_": normal_by_id(genes, seed=seed, width=width),
+        "coexpression_": gene_components(expressed, n_components=width, seed=seed),
+    }
     fitted = {kind: out_of_fold(rows, members=members, fold=fold) for kind, rows in vectors.items()}
     return _Run(
         statistics={
@@ -169,7 +171,7 @@ def _run(answers: Answers, cells: AnnData, asked: _Asked, *, task: GeneFunctions
         fold=fold,
         penalties={(kind or "model_").rstrip("_"): chosen for kind, (_, chosen) in fitted.items()},
         width=width,
-        coexpression_width=vectors.get("coexpression_", own).shape[1],
+        coexpression_width=vectors["coexpression_"].shape[1],
         missing=missing,
     )
 
@@ -184,11 +186,8 @@ def _scores(task: GeneFunctions, asked: _Asked, runs: Sequence[_Run]) -> dict[st
     )
 
     def statistics(name: str) -> list[Statistic]:
-        absent = reason or (
-            "" if name in runs[0].statistics else "it is itself made of the co-expression of these cells"
-        )
-        if absent:
-            raise InapplicableMetricError(absent)
+        if reason:
+            raise InapplicableMetricError(reason)
         return [run.statistics[name] for run in runs]
 
     def chance() -> float:

@@ -24,7 +24,7 @@ from scfm_eval.tasks.labelled import Labelled, split_details
 from scfm_eval.tasks.ontology import OntologyConsistency
 from scfm_eval.tasks.predictions import prediction_details
 from scfm_eval.tasks.task import Answers, Scored, lacks, resampling_weights
-from scfm_eval.tasks.zero_shot_scores import Calls, OwnCalls, scores_of
+from scfm_eval.tasks.zero_shot_scores import Calls, OwnCalls, coverage, scores_of, without_term
 
 _ONE_SHOT = "it brings no labels: the scores are those of one known cell of each type"
 
@@ -83,11 +83,12 @@ class ZeroShotAnnotation:
         """Score the labels over seeds; unlabelled cells are left out."""
         known, ontology, terms = Labelled.of(cells), load_ontology(self.ontology), stated_terms(cells)
         splits = known.splits(n_folds=self.n_folds, seeds=seeds)
+        termless = without_term(known.labels, ontology=ontology, terms=terms)
         if answers.can(Annotator):
             said = OwnCalls.of(
                 answers, known.labels, among_all=known.among_all, seeds=seeds, ontology=ontology, terms=terms
             )
-            strict, matched, details, notes = said.strict, said.matched, said.details(), said.notes()
+            strict, matched, details, notes = said.strict, said.matched, said.details(), said.notes(termless=termless)
         else:
             pairs = list(zip(splits, seeds, strict=True))
             runs = [self._one_shot(answers, known, split=split, seed=seed) for split, seed in pairs]
@@ -95,8 +96,9 @@ class ZeroShotAnnotation:
             details, notes = {"split": split_details(splits[0])}, [_ONE_SHOT]
         weights = resampling_weights(donors=known.donors, strata=splits[0].fold)
         scores = scores_of(strict, matched, weights=weights, ontology=ontology, terms=terms)
+        covered = coverage(termless, n_cells=len(known.labels))
         told = prediction_details(strict.truth, strict.runs[0][0], classes=strict.classes, tested=known.among_all)
-        return Scored(scores, told | details, [*notes, *known.notes()])
+        return Scored(scores, told | details, [*notes, *covered, *known.notes()])
 
     def _one_shot(self, answers: Answers, known: Labelled, *, split: Split, seed: int) -> NDArray[np.str_]:
         """Return what one known cell of each class of the other folds predicts, ``(n_draws, n_labelled)``."""

@@ -29,6 +29,8 @@ _BY_LABEL: tuple[Metric[Any], ...] = (
 )
 _PERMUTATIONS = 20
 """Of the predictions of the first seed, over all its draws together."""
+STATE_TERMS = "state the terms: ontology=COLUMN of an own file, or `ontology_terms` in the declaration of the dataset"
+"""How labels that map to no term by their spelling are given one."""
 _NOTHING_MATCHED = "no label of the dataset has a counterpart among the model's own labels"
 
 _Names = NDArray[np.str_]
@@ -131,22 +133,60 @@ class OwnCalls:
             "without_counterpart": self._without(),
         }
 
-    def notes(self) -> list[str]:
-        """Return which labels have no counterpart or are not told apart, and what that does to the scores."""
+    def notes(self, *, termless: Mapping[str, int]) -> list[str]:
+        """Return which labels have no counterpart or are not told apart, and what that does to the scores.
+
+        Parameters
+        ----------
+        termless
+            As of :func:`without_term`.
+        """
         without, called = self._without(), self.strict.runs[0][0]
         others = int((~np.isin(called, self.strict.truth)).sum())
-        named = ", ".join(f"{label} ({n} cells)" for label, n in without.items())
-        lost = f"the model has no label for {named}: errors in macro_f1, left out of {MATCHED}macro_f1"
+        unknown = {label: n for label, n in without.items() if label not in termless}
+        unmatched = {label: n for label, n in without.items() if label in termless}
+        cost = f"errors in macro_f1, left out of {MATCHED}macro_f1"
+        lost = [f"the model has no label for {_counted(unknown)}: {cost}"] if unknown else []
+        if unmatched:
+            lost.append(
+                f"no Cell Ontology term is known for {_counted(unmatched)}, and no label of the model has the same "
+                f"spelling, so that nothing is matched: {cost}; {STATE_TERMS}"
+            )
         coarse = [
             f"{label} does not tell {' and '.join(found)} apart: an error in macro_f1, one class in {MATCHED}macro_f1"
             for label, found in self.own.several.items()
         ]
         strange = f"{others} cells were given a label that none of the dataset's cells has"
-        return [*([lost] if without else []), *coarse, *([strange] if others else [])]
+        return [*lost, *coarse, *([strange] if others else [])]
 
     def _without(self) -> dict[str, int]:
         names, sizes = np.unique(self.strict.truth, return_counts=True)
         return {str(label): int(n) for label, n in zip(names, sizes, strict=True) if label not in self.own.common_of}
+
+
+def without_term(labels: _Names, *, ontology: Ontology, terms: Mapping[str, str]) -> dict[str, int]:
+    """Return the labels ``(n_cells,)`` that map to no term, with their numbers of cells."""
+    names, sizes = np.unique(labels, return_counts=True)
+    mapped = map_labels(names.tolist(), ontology, table=terms).terms
+    return {str(label): int(n) for label, n in zip(names, sizes, strict=True) if label not in mapped}
+
+
+def _counted(labels: Mapping[str, int]) -> str:
+    return ", ".join(f"{label} ({n} cells)" for label, n in labels.items())
+
+
+def coverage(termless: Mapping[str, int], *, n_cells: int) -> list[str]:
+    """Return over how many of ``n_cells`` labelled cells LCAD is; nothing where it is over all of them.
+
+    Parameters
+    ----------
+    termless
+        As of :func:`without_term`.
+    """
+    n_left = n_cells - sum(termless.values())
+    left_out = f"left out, without a Cell Ontology term: {_counted(termless)}"
+    said = f"{lcad_symmetric.name} is over {n_left} of {n_cells} labelled cells; {left_out}; {STATE_TERMS}"
+    return [said] if termless else []
 
 
 def _check_same(labels: Sequence[_Names]) -> None:

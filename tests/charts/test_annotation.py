@@ -151,3 +151,11 @@ def test_numbers_are_written_only_where_they_fit():
 def test_every_task_that_calls_labels_has_its_matrix(task):
     found = figure(f"{task.replace('_', '-')}-confusion-cells", called("mine", [[1]], "a", task=task))
     assert found.task == task
+
+
+def test_gene_sets_of_another_task_are_no_terms_of_labels():
+    other = result("mine", task="genes", details={"terms": [{"term": "GO:1", "auprc": 0.5}]})
+    made = report(called("mine", [[3, 1, 0], [0, 2, 2], [0, 0, 4]]), other)
+    types, how = type_order(made, dataset="cells", types=["a", "b", "c"], likeness=np.eye(3))
+    assert sorted(types) == ["a", "b", "c"]
+    assert how == "ordered so that types alike are neighbours"

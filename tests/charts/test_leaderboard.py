@@ -105,3 +105,11 @@ def test_what_a_model_has_to_beat_stays_beside_it_and_controls_come_last():
     (one,) = drawn_results(report(*made, *beside), "annotation", most_models=5)
     assert one.models == ["m19", "m18", "m17", "pca", "top"]
     assert one.left_out() == "Only the best 5 of 23 models are drawn"
+
+
+def test_a_model_without_an_answer_does_not_turn_the_axis():
+    near = result("near", scores={"macro_f1": score(1.0, higher_is_better=False, best=0.0)})
+    failed = result("gone", scores={"macro_f1": score(None, reason="crash")}).model_copy(update={"failure": "crash"})
+    board = figure("annotation-leaderboard", failed, near)
+    assert {row["score"] for row in rows(board)} == {"macro_f1, lower is better"}
+    assert {row["model"]: row["said"] for row in rows(board)} == {"near": "1.000", "gone": "no answer"}

@@ -7,7 +7,7 @@ import pytest
 
 def pytest_ignore_collect(collection_path, config):
     """Leave what comes with the package out when models were named."""
-    own = ("test_golden_models.py", "test_with_batches.py")
+    own = ("test_golden_models.py", "test_made_models.py", "test_with_batches.py")
     return True if collection_path.name in own and config.getoption("--model") else None
 
 

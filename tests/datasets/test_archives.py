@@ -10,6 +10,7 @@ import pytest
 
 from scfm_eval.datasets import archives
 from scfm_eval.datasets.archives import take_out
+from scfm_eval.datasets.download import RemoteFile, fetch
 from scfm_eval.errors import InvalidInputError
 
 
@@ -38,6 +39,22 @@ def test_takes_out_what_is_named_and_nothing_else(packed, tmp_path):
     archive = packed({"model/a.bin": b"one", "model/deep/b.bin": b"two", "../../evil": b"no", "model/c": b"no"})
     take_out(archive, ["a.bin", "b.bin"], folder=tmp_path / "out")
     assert {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()} == {"a.bin": b"one", "b.bin": b"two"}
+
+
+def test_a_file_is_found_by_its_name_and_put_where_it_is_asked_for(packed, tmp_path):
+    archive = packed({"other/deep/b.bin": b"two", "a.bin": b"one"})
+    take_out(archive, ["sub/b.bin", "a.bin"], folder=tmp_path / "out")
+    found = {str(file.relative_to(tmp_path / "out")): file.read_bytes() for file in (tmp_path / "out").rglob("*.bin")}
+    assert found == {"sub/b.bin": b"two", "a.bin": b"one"}
+
+
+def test_a_download_is_whole_when_all_that_it_holds_is_there(packed, tmp_path):
+    archive = packed({"deep/b.bin": b"two"})
+    remote = RemoteFile("https://example.org/archive", archive.name, holds=("sub/b.bin",))
+    for _ in range(2):
+        assert fetch(remote, folder=tmp_path, offline=True) == archive
+        assert (tmp_path / "sub" / "b.bin").read_bytes() == b"two"
+        (tmp_path / "sub" / "b.bin").unlink()
 
 
 def test_a_path_that_leads_out_of_the_folder_ends_in_it(packed, tmp_path):

@@ -123,7 +123,10 @@ def test_a_truncated_file_and_another_kind_of_file(file, tmp_path):
     half.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     text = tmp_path / "text.h5ad"
     text.write_text("cells")
-    for path in (half, text):
+    broken = tmp_path / "broken.h5ad"
+    # what h5py says of this is a RuntimeError
+    broken.write_bytes(file.read_bytes().replace(b"SNOD", b"DONS"))
+    for path in (half, text, broken):
         assert "truncated or no .h5ad file" in refusal(lambda path=path: dataset_from_spec(str(path))).remedy
 
 

@@ -10,7 +10,7 @@ import pytest
 from scfm_eval.datasets.build_gene_sets import propagated, term_rows, write_terms
 from scfm_eval.datasets.catalogue import synthetic_network
 from scfm_eval.datasets.gene_sets import load_gene_sets, read_gmt, read_protein_atlas
-from scfm_eval.datasets.networks import Network, load_network, measured, network_of
+from scfm_eval.datasets.networks import Network, check_first_line, load_network, measured, network_of
 from scfm_eval.datasets.synthetic import simulate_network
 from scfm_eval.datasets.view import fingerprint
 from scfm_eval.errors import InvalidInputError
@@ -113,6 +113,30 @@ def test_a_malformed_network_is_refused(tmp_path, text, said):
     (tmp_path / "bad.csv").write_text(text)
     with pytest.raises(InvalidInputError, match=said):
         load_network(str(tmp_path / "bad.csv"))
+
+
+def _named(tmp_path, text):
+    (tmp_path / "net.csv").write_text(text)
+    return load_network(str(tmp_path / "net.csv"))
+
+
+@pytest.mark.parametrize("text", ["from,to\nA,B\nA,C\n", "TF,regulates\nA,B\n", "source,aim\nA,B\n"])
+def test_a_line_of_unknown_names_is_no_edge(tmp_path, text):
+    with pytest.raises(InvalidInputError, match="of which neither is a gene of the dataset") as told:
+        check_first_line(_named(tmp_path, text), ["A", "B", "C"])
+    assert "regulator or source or tf or gene1, then target" in told.value.remedy
+
+
+@pytest.mark.parametrize(
+    "text", ["Regulator,Target\nX,Y\n", "A,X\nX,Y\n", "X,Y\nX,A\n", "SOX2,NANOG\nA,B\n", "ENSG00000181449,X\n"]
+)
+def test_a_first_line_that_can_be_an_edge_is_one(tmp_path, text):
+    check_first_line(_named(tmp_path, text), ["A", "B", "ENSG00000181449"])
+
+
+def test_the_network_of_a_dataset_has_no_line_of_names():
+    check_first_line(Network("", (("X", "Y"),)), ["A"])
+    check_first_line(Network("", (), is_named=False), ["A"])
 
 
 def test_a_network_is_read_as_far_as_its_genes_are_measured():

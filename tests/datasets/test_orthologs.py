@@ -11,6 +11,7 @@ import pytest
 from scfm_eval.datasets.build_orthologs import main, ortholog_rows
 from scfm_eval.datasets.genes import protein_coding_symbols
 from scfm_eval.datasets.orthologs import HUMAN, MOUSE, found_organism, latin_name, read_as, read_orthologs
+from scfm_eval.errors import InvalidInputError
 
 PACKAGED = files("scfm_eval.datasets").joinpath("orthologs.tsv.gz")
 
@@ -87,3 +88,14 @@ def test_a_pair_without_symbol_is_named_by_its_id(tmp_path):
     )
     assert made.names.index.tolist() == ["ENSG1"]
     assert made.fate.tolist() == ["mapped"]
+
+
+def test_a_table_with_other_columns_says_which_it_has_and_which_are_needed(tmp_path):
+    path = tmp_path / "mine.tsv"
+    path.write_text("mouse\thuman\nGapdh\tGAPDH\n")
+    with pytest.raises(InvalidInputError, match="its first line names 'mouse', 'human'") as told:
+        read_orthologs(str(path))
+    assert "human_ensembl, human_symbol, mouse_ensembl, mouse_symbol" in told.value.remedy
+    path.write_text("human_ensembl\thuman_symbol\tmouse_ensembl\tmouse_symbol\nENSG01\n")
+    with pytest.raises(InvalidInputError, match=r"AttributeError|no pair"):
+        read_orthologs(str(path))

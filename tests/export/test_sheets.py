@@ -80,3 +80,11 @@ def test_reports_without_results_have_no_sheet():
     assert sheets(EMPTY) == sheets(ERRORS) == []
     assert claims(EMPTY)[1] == []
     assert claims(ERRORS)[1] == [("test_wins", "mine", "cells", "error", "–", "torn weights")]
+
+
+def test_a_model_without_an_answer_is_told_once():
+    why = "mine gave no answer: crash"
+    silent = {name: ScoreRecord(value=None, reason=why) for name in ("f1", "knn")}
+    (sheet,) = sheets(report(result("pca", scores={"f1": value(0.7)}), result(scores=silent, failure=why)))
+    assert [entry.text for entry in sheet.rows[0]] == ["no answer", "no answer"]
+    assert sheet.notes == [f"{why} (annotation on cells): neither a win nor a loss"]

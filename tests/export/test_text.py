@@ -127,3 +127,14 @@ def test_reports_without_results_say_so(write):
     assert re.search(r"[Nn]o scores.*nothing was measured", write({"run": EMPTY}))
     assert re.search(r"[Nn]o claims", write({"run": EMPTY}))
     assert "torn weights" in write({"run": ERRORS})
+
+
+def test_what_cards_say_of_models_is_told_where_they_say_it():
+    one = result()
+    stated = {"definition": NASTY, "options": {"layer": -1}}
+    made = {"r": report(one.model_copy(update={"model": one.model.model_copy(update=stated)}))}
+    page = as_markdown(made)
+    assert "## Models\n\n- mine: not with its defaults: layer = -1\n- mine: " in page
+    assert "<script" not in rendered(page)
+    assert "% mine: not with its defaults: layer = -1" in as_latex(made)
+    assert "## Models" not in as_markdown({"r": report(one)})

@@ -100,3 +100,15 @@ def test_many_datasets_go_into_rows():
     assert [column.head for column in table.columns][:3] == ["model", "role", "dataset"]
     assert len(table.columns) == 4
     assert len(table.rows) == len(many)
+
+
+def test_a_model_without_an_answer_has_no_rank_and_leaves_the_scale_alone():
+    failed = result("mine", "model", score(None), failure=HOSTILE)
+    counted = score(3.0, best=None, worst=0.0)
+    made = report(failed, result("low", "baseline", counted))
+    assert cells(leaderboard(made), "annotation")["mine"][0] == (
+        '<abbr title="&lt;script&gt;alert(1)&lt;/script&gt;">no answer</abbr>'
+    )
+    assert ranks(entries(made)["annotation", "cells"]) == [None, 1]
+    # a failure knows neither best nor worst, although its record has defaults
+    assert Scale.over(entries(made)["annotation", "cells"]).best == 3.0

@@ -128,3 +128,11 @@ def test_the_command_refuses_a_place_that_cannot_be_written(tmp_path, capsys):
 
 def test_a_page_is_written_where_it_was_asked(tmp_path):
     assert write_page([reports.report()], tmp_path / "page.html") == tmp_path / "page.html"
+
+
+def test_a_failure_is_seen_before_the_leaderboard_and_is_text():
+    made = reports.result("mine", "model", reports.score(None), failure=reports.HOSTILE)
+    shown = page([reports.report(made)])
+    assert shown.index("Models that gave no answer") < shown.index(">Leaderboard</h3>")
+    assert reports.HOSTILE not in shown
+    assert "Models that gave no answer" not in page([reports.small()])

@@ -73,3 +73,28 @@ def test_pairs_say_why_either_test_is_undefined():
         "never one alone; one seed",
         "never one alone",
     ]
+
+
+def heads(table):
+    return [column["title"] for column in table.options()["columns"]]
+
+
+def test_what_a_card_says_has_a_column_only_where_a_card_says_it():
+    said = {"not with its defaults", "not as the published code", "checks not passed"}
+    assert not said & set(heads(sections.models(small())))
+    card = {"licence": "MIT", "weights_licence": "research only", "options": {"layer": -1}}
+    card |= {"definition": "Padding is <b>masked</b>.", "exceptions": {"same_alone": "it sees others"}}
+    one = result("mine", "model", 0.5)
+    made = report(one.model_copy(update={"model": one.model.model_copy(update=card)}), one)
+    table = sections.models(made)
+    assert said <= set(heads(table))
+    plain, own = rows(table)
+    assert plain["not with its defaults"] is None
+    assert (own["not with its defaults"], own["checks not passed"]) == ("layer = -1", "same alone: it sees others")
+    assert own["licence"] == "MIT; of the weights: research only"
+    assert "Padding is &lt;b&gt;masked&lt;/b&gt;." in table.options()["data"][1]
+
+
+def test_without_a_value_nothing_is_said_to_be_better():
+    _, undefined = rows(sections.scores(report(result("mine", "model", 0.5)).to_frame(), task="annotation"))
+    assert undefined["better"] is None

@@ -80,3 +80,14 @@ def test_leaks_are_named_and_what_is_not_known_is_none():
 def test_a_note_is_said_once():
     found = report(*(result(name, "model", 0.5, notes=["few cells"]) for name in ("a", "b")))
     assert notes(found) == [Note("few cells", "annotation on cells: a, b")]
+
+
+def test_a_model_without_an_answer_is_named_on_top_and_has_no_loss():
+    why = "mine gave no answer: exit code 3"
+    failed = result("mine", "model", score(None, reason=why), failure=why)
+    found = top_verdict(report(failed, result("low", "baseline", 0.4), result("high", "baseline", 0.8)))
+    assert [(one.text, one.where) for one in found.failures] == [(why, "annotation on cells")]
+    assert "surely ahead in 0, surely behind in 0, and 0 are not decided; 2 cannot be compared" in found.in_sum[0]
+    assert found.models[0].text == "mine gave no answer in annotation."
+    assert found.models[0].lines[0].parts == (("undefined", "no answer", why),)
+    assert top_verdict(report(result("mine", "model", 0.5))).failures == ()

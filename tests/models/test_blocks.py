@@ -6,7 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from scfm_eval.models.blocks import attention_of, layer_outputs, masked_mean
+from scfm_eval.models.blocks import (
+    Block,
+    bert_layer_outputs,
+    layer_outputs,
+    masked_mean,
+    mean_attention,
+    mean_bert_attention,
+)
+
+PADDING = torch.tensor([[False] * 5, [False] * 3 + [True] * 2])
 
 
 @pytest.fixture
@@ -35,12 +44,67 @@ def test_padding_changes_nothing(stack):
     torch.testing.assert_close(beside[:, :3], alone, atol=1e-6, rtol=0)
 
 
-def test_attention_sums_to_one_over_what_is_no_padding(stack):
-    hidden, padding = torch.randn(2, 4, 8), torch.tensor([[False] * 4, [False, False, True, True]])
+def test_attention_is_what_torch_says_of_each_block(stack):
+    hidden = torch.randn(2, 5, 8)
     with torch.inference_mode():
-        attention = attention_of(stack.layers[0], hidden, padding=padding)
-    torch.testing.assert_close(attention.sum(dim=-1), torch.ones(2, 4))
-    assert (attention[1, :, 2:] == 0).all()
+        made = mean_attention(stack.layers, hidden, padding=PADDING)
+        expected = torch.zeros(2, 5, 5)
+        for block, given in zip(stack.layers, layer_outputs(hidden, stack.layers, padding=PADDING), strict=False):
+            _, weights = block.self_attn(given, given, given, key_padding_mask=PADDING, average_attn_weights=False)
+            expected += weights.mean(dim=1) / 3
+    torch.testing.assert_close(made, expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(made.sum(dim=-1), torch.ones(2, 5))
+    assert (made[1, :, 3:] == 0).all()
+
+
+def test_attention_alone_is_that_beside_longer_cells(stack):
+    hidden = torch.randn(2, 5, 8)
+    with torch.inference_mode():
+        beside = mean_attention(stack.layers, hidden, padding=PADDING)[1, :3, :3]
+        alone = mean_attention(stack.layers, hidden[1:, :3], padding=None)[0]
+    torch.testing.assert_close(beside, alone, atol=1e-6, rtol=0)
+
+
+def test_the_last_block_only_attends(stack):
+    stack.layers[-1].linear1 = None
+    assert mean_attention(stack.layers, torch.randn(1, 4, 8), padding=None).shape == (1, 4, 4)
+
+
+@pytest.fixture(scope="module")
+def bert():
+    from transformers import BertConfig, BertModel
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 8, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 16}
+    return BertModel(BertConfig(vocab_size=11, **sizes, attn_implementation="eager")).eval()
+
+
+def test_layers_and_attention_of_a_bert_are_what_transformers_says(bert):
+    ids = torch.tensor([[1, 2, 3, 4, 5], [6, 7, 8, 0, 0]])
+    with torch.inference_mode():
+        said = bert(ids, attention_mask=~PADDING, output_attentions=True, output_hidden_states=True)
+        bert.set_attn_implementation("sdpa")
+        hidden, blocks = bert.embeddings(input_ids=ids), bert.encoder.layer
+        layers = list(bert_layer_outputs(hidden, blocks, padding=PADDING))
+        made = mean_bert_attention(blocks, hidden, padding=PADDING)
+        alone = mean_bert_attention(blocks, hidden[1:, :3], padding=None)
+    for layer, expected in zip(layers, said.hidden_states, strict=True):
+        torch.testing.assert_close(layer[~PADDING], expected[~PADDING], atol=1e-6, rtol=0)
+    torch.testing.assert_close(made, torch.stack(said.attentions).mean(dim=(0, 2)), atol=1e-6, rtol=0)
+    torch.testing.assert_close(made[1:, :3, :3], alone, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_a_float_mask_is_added_to_the_scores(precision):
+    torch.manual_seed(0)
+    block, hidden = Block(width=8, n_heads=2, d_hid=16).eval(), torch.randn(2, 5, 8)
+    theirs = torch.nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True).train()
+    theirs.load_state_dict(block.state_dict())
+    with torch.autocast("cpu", dtype=precision, enabled=precision != torch.float32), torch.no_grad():
+        made, expected = (run(hidden, src_key_padding_mask=PADDING.float()) for run in (block, theirs))
+        masked = block(hidden, src_key_padding_mask=PADDING)
+    torch.testing.assert_close(made, expected, atol=1e-6 if precision == torch.float32 else 5e-2, rtol=0)
+    assert (made - masked)[1].abs().max() > 1e-3
 
 
 def test_masked_mean_by_hand():

@@ -21,6 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.models.card import card
 from scfm_eval.models.celltypist import CellTypist
+from scfm_eval.models.options import with_options
 from scfm_eval.models.protocols import Annotator, Embedder, GeneEmbedder, Pretrained, missing_methods
 
 GENES = ["CD3D", "CD3E", "CD8A", "MS4A1", "CD79A", "NKG7", "GNLY", "LYZ", "S100A8", "FCGR3A", "PPBP", "CST3"]
@@ -256,7 +257,12 @@ def test_one_of_several_files_is_named(parts, tmp_path):
     with pytest.raises(InvalidInputError, match=r"three\.pkl"):
         CellTypist(weights=tmp_path, file="three.pkl")
     assert CellTypist(weights=tmp_path, file="two.pkl").n_parameters == 39
-    assert [path.name for path in CellTypist.sources(tmp_path)] == ["one.pkl", "two.pkl"]
+    with pytest.raises(InvalidInputError, match=r"one\.pkl, two\.pkl"):
+        CellTypist.sources(tmp_path)
+    named = with_options(CellTypist, {"file": "two.pkl"})
+    assert [path.name for path in named.sources(tmp_path)] == ["two.pkl"]
+    assert named(weights=tmp_path).n_parameters == 39
+    assert named.vocabulary(tmp_path) == frozenset(GENES)
 
 
 FAULTS = {

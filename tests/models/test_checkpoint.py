@@ -192,3 +192,29 @@ def test_sha256_is_of_the_listing(tmp_path):
     abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     expected = hashlib.sha256(f"{empty}  a\n{abc}  b\n".encode()).hexdigest()
     assert checkpoint.weights_sha256([tmp_path / "b", tmp_path / "a"]) == expected
+
+
+def test_a_name_that_stands_twice_in_a_dictionary_is_refused(tmp_path):
+    (tmp_path / "d.json").write_text('{"A": 1, "A": 2}')
+    with pytest.raises(InvalidInputError, match="twice"):
+        checkpoint.read_dictionary(tmp_path / "d.json")
+
+
+@pytest.mark.parametrize("kind", [torch.int32, torch.complex64])
+def test_weights_of_another_kind_are_not_cast(kind):
+    layer = nn.Linear(2, 1)
+    tensors = {"weight": torch.ones(1, 2, dtype=kind), "bias": torch.zeros(1)}
+    with pytest.raises(InvalidInputError, match=f"weight is of type {kind}"):
+        checkpoint.load_strictly(layer, tensors)
+
+
+def test_buffers_are_no_parameters():
+    norm = nn.BatchNorm1d(3)
+    assert checkpoint.load_strictly(norm, nn.BatchNorm1d(3).state_dict()) == 6
+
+
+@pytest.mark.parametrize("content", [{1: torch.ones(1)}, {"w": torch.ones(2, 2).to_sparse()}])
+def test_a_state_dict_has_names_and_dense_tensors(tmp_path, content):
+    torch.save(content, tmp_path / "w.pt")
+    with pytest.raises(InvalidInputError):
+        checkpoint.read_tensors(tmp_path / "w.pt")

@@ -70,3 +70,23 @@ def test_two_columns_of_one_gene_are_refused():
 
 def test_places():
     np.testing.assert_array_equal(gene_places(["B", "Z", "A"], order=["A", "B"]), [1, -1, 0])
+
+
+def test_entries_of_one_place_are_added_up():
+    twice = sparse.csr_matrix((np.array([1.0, 2.0, 5.0]), np.array([0, 0, 1]), np.array([0, 3])), shape=(1, 3))
+    given_cells = cells(twice)
+    np.testing.assert_array_equal(csr_counts(given_cells).toarray(), [[3, 5, 0]])
+    assert given_cells.X.nnz == 3
+
+
+@pytest.mark.parametrize("wrong", [-1.0, np.nan, np.inf])
+def test_what_is_no_count_is_refused(wrong):
+    with pytest.raises(InvalidInputError, match="negative or not finite"):
+        csr_counts(cells(sparse.csr_matrix(np.array([[1, 0, wrong]], dtype=np.float32))))
+
+
+def test_no_cells_and_no_matrix_are_refused():
+    with pytest.raises(InvalidInputError, match="no cells"):
+        csr_counts(cells(np.zeros((0, 3), dtype=np.float32)))
+    with pytest.raises(InvalidInputError, match="no matrix X"):
+        csr_counts(ad.AnnData(obs=pd.DataFrame(index=["a"]), var=pd.DataFrame(index=["A"])))

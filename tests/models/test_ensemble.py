@@ -279,7 +279,7 @@ def test_members_without_an_organism_in_common_are_refused():
 
 def test_weights_may_be_given_for_a_member(tmp_path):
     np.savez(tmp_path / "mine.npz", embedding=np.ones((2, 3)), cell_ids=np.array(["x", "y"]))
-    options = {"--model": [f"{tmp_path / 'mine.npz'} + pca"], "keyword": ""}
+    options = {"--model": [f"{tmp_path / 'mine.npz'} + pca"], "--option": [], "keyword": ""}
     run = Run(SimpleNamespace(getoption=options.get))
     assert {"mine+pca", "mine", "pca", "scgpt"} <= run.named
 

@@ -54,6 +54,7 @@ class Toy(FineTunes):
     """Reads the expressed genes of a cell, each as often as it was counted."""
 
     name, precision, weights_sha256 = "toy", "float32", "of a toy"
+    device, batch_size, _full_length = "cpu", 10, 50
 
     def __init__(self, *, n_tokens=3000):
         self._n_tokens = n_tokens
@@ -64,12 +65,9 @@ class Toy(FineTunes):
             torch.manual_seed(seed)
             self.network = Network(n_tokens=self._n_tokens)
 
-    def _read(self, cells):
+    def tokenise(self, cells):
         counts = cells.X.toarray().astype(int)
         return [torch.from_numpy(np.repeat(np.arange(N_GENES), row)) for row in counts]
-
-    def _how(self):
-        return {"token_budget": 500, "device": "cpu", "precision": self.precision, "name": self.name}
 
     def _encoder(self):
         network = self.network

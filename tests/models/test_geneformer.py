@@ -25,6 +25,7 @@ from scfm_eval.models.geneformer_tokens import GeneDictionaries, perturbed, rank
 from scfm_eval.models.protocols import (
     Embedder,
     GeneEmbedder,
+    GenePairScorer,
     LayerEmbedder,
     Perturber,
     Pretrained,
@@ -55,7 +56,7 @@ def _numpy_state() -> np.ndarray:
 
 
 def test_card_and_capabilities():
-    for capability in (Embedder, LayerEmbedder, GeneEmbedder, Reconstructor, Perturber, Pretrained):
+    for capability in (Embedder, LayerEmbedder, GeneEmbedder, GenePairScorer, Reconstructor, Perturber, Pretrained):
         assert missing_methods(Geneformer, capability) == []
     assert card(Geneformer).name == "geneformer"
     assert len(card(Geneformer).revision) == 40
@@ -390,6 +391,42 @@ def test_reconstruction_follows_its_cells(v2, cells):
         )
     first = full.target[full.cell == 5]
     np.testing.assert_allclose(first, 1 - np.arange(len(first)) / (len(first) - 1), atol=1e-6)
+
+
+def test_gene_pairs_are_the_mean_attention_that_transformers_gives(v2, cells):
+    two = cells[[0, 3]]
+    tokens = v2.tokenise(two)
+    v2._bert.set_attn_implementation("eager")
+    with torch.inference_mode():
+        paid = [
+            torch.stack(v2._bert(torch.from_numpy(cell)[None], output_attentions=True).attentions).mean(dim=(0, 1, 2))
+            for cell in tokens
+        ]
+    v2._bert.set_attn_implementation("sdpa")
+    of_token = {token: gene for gene, token in v2.genes.token.items() if gene.startswith("ENS")}
+    genes = [of_token[int(token)] for token in tokens[0][1:7]]
+    made = v2.score_gene_pairs(two, genes=[*genes, "NOSUCH", genes[0]])
+    for i, j in ((0, 1), (1, 0), (2, 5), (4, 3)):
+        found = []
+        for cell, attention in zip(tokens, paid, strict=True):
+            where = {int(token): place for place, token in enumerate(cell)}
+            source, target = int(tokens[0][1 + i]), int(tokens[0][1 + j])
+            if source in where and target in where:
+                found.append(float(attention[where[target], where[source]]))
+        assert made[i, j] == pytest.approx(np.mean(found), abs=1e-6)
+    assert np.isnan(np.diag(made)).all()
+    assert np.isnan(made[6]).all()
+    np.testing.assert_array_equal(made[7, 1:6], made[0, 1:6])
+
+
+def test_gene_pairs_do_not_depend_on_batches(v2, cells):
+    genes = [str(gene) for gene in cells.var["ensembl_id"][:40]]
+    made = v2.score_gene_pairs(cells, genes=genes)
+    assert np.isfinite(made).sum() > 20
+    other = Geneformer(weights=PARITY / "geneformer_v2", batch_size=7)
+    np.testing.assert_allclose(
+        other.score_gene_pairs(cells[::-1], genes=genes[::-1])[::-1, ::-1], made, atol=1e-6, rtol=0
+    )
 
 
 def test_all_tensors_of_the_checkpoint_are_loaded(v2):

@@ -186,13 +186,15 @@ def test_gene_vectors_are_word_embeddings(model):
     assert np.isnan(made[1]).all()
 
 
-def test_gene_pairs_are_the_attention_of_the_last_block(model, cells):
+def test_gene_pairs_are_the_mean_attention_of_all_blocks(model, cells):
     two = cells[[2, 9]]
     tokens = model.tokenise(two)
     model._network.bert.set_attn_implementation("eager")
     with torch.inference_mode():
         paid = [
-            model._network.bert(torch.from_numpy(cell)[None], output_attentions=True).attentions[-1][0].mean(dim=0)
+            torch.stack(model._network.bert(torch.from_numpy(cell)[None], output_attentions=True).attentions)[
+                :, 0
+            ].mean(dim=(0, 1))
             for cell in tokens
         ]
     model._network.bert.set_attn_implementation("sdpa")

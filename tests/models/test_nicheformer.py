@@ -68,7 +68,7 @@ def test_card_and_capabilities():
         assert missing_methods(Nicheformer, capability) == []
     about = card(Nicheformer)
     assert about.gene_ids == "ensembl"
-    assert about.organisms == ("Homo sapiens", "Mus musculus")
+    assert about.organisms == ("Homo sapiens",)
     assert "padded_mean" in about.definition
     assert len(about.revision) == 40
     assert not about.exceptions

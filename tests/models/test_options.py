@@ -13,7 +13,7 @@ from scfm_eval.discovery import find_dataset
 from scfm_eval.ensembles import ask
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.models.card import card
-from scfm_eval.models.options import with_options
+from scfm_eval.models.options import other_options, with_options
 from scfm_eval.models.scgpt import ScGPTMini
 from scfm_eval.provenance import adapter_sha256
 from scfm_eval.store import Store
@@ -67,3 +67,10 @@ def test_answers_with_other_options_are_others(tmp_path):
         parameters.append(answers.parameters(0)["pooling"])
     assert parameters == ["cls", "mean"]
     assert not np.allclose(rows[0], rows[1])
+
+
+def test_which_options_are_not_the_defaults_is_known():
+    assert other_options(with_options(Toy, {"factor": "0.5", "twice": "false"})) == {"factor": 0.5}
+    assert other_options(Toy) == {}
+    heir = type("Heir", (with_options(Toy, {"factor": "0.5"}),), {})
+    assert other_options(heir) == {}

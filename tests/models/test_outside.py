@@ -9,12 +9,17 @@ import sys
 import numpy as np
 import pytest
 
+from scfm_eval.answers import StoredAnswers
+from scfm_eval.cells import Cells
+from scfm_eval.datasets.dataset import Dataset
+from scfm_eval.device import Resident
 from scfm_eval.discovery import find_model
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.models.card import card
 from scfm_eval.models.outside import OutsideModel
 from scfm_eval.models.outside_declaration import CHILD
 from scfm_eval.models.protocols import Embedder, GeneEmbedder, LayerEmbedder, missing_methods
+from scfm_eval.store import Store
 from scfm_eval.tasks.throughput import Throughput
 from tests.models.outside_scripts import GOOD, declared, few_cells, minimal, model_of
 
@@ -71,6 +76,13 @@ def test_a_script_is_given_counts_names_batches_arguments_weights_and_device(tmp
     model = model_of(file, weights=tmp_path / "weights")
     np.testing.assert_array_equal(model.embed(cells), cells.X.toarray())
     assert len(model.weights_sha256) == 64
+
+
+def test_what_a_script_is_given_stands_among_the_parameters_of_the_model(tmp_path, cells):
+    python = "arguments = {layer = -2, deep = {n = 3}}"
+    model, dataset = find_model(str(declared(tmp_path, GOOD, python=python))), Dataset(name="toy")
+    answers = StoredAnswers(model, card(model), Cells(dataset, cells), cells, Store(tmp_path), Resident(), None)
+    assert answers.parameters(0) == {"layer": -2, "deep": {"n": 3}}
 
 
 def test_only_a_script_for_accelerators_is_told_a_device(tmp_path, cells):

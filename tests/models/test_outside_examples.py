@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import stat
 import sys
+import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -151,6 +153,50 @@ def test_a_cell_is_read_by_its_own_counts_only(cellfm, monkeypatch):
     _, genes, real = sentence(np.repeat([1.0, 2.0], [2000, 1000]), np.arange(1, 3001, dtype=np.int32))
     assert genes.tolist() == [*range(1, 1049), *range(2001, 3001)]
     assert real.all()
+
+
+CONFIG = """
+class Config_80M:
+    enc_dims, enc_nlayers, enc_num_heads, pad_zero, add_zero, recompute = 3, 2, 48, False, False, True
+"""
+NETWORK = """
+class CellFM:
+    def __init__(self, n_genes, settings):
+        self.n_genes, self.settings = n_genes, settings
+    def set_train(self, training):
+        self.training = training
+"""
+
+
+@pytest.mark.parametrize("n_layers", [2, 3])
+def test_the_network_of_cellfm_has_the_sizes_of_the_published_class(tmp_path, monkeypatch, n_layers):
+    (tmp_path / "config.py").write_text(CONFIG)
+    (tmp_path / "model.py").write_text(NETWORK)
+    monkeypatch.syspath_prepend(str(EXAMPLES / "cellfm"))
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    script = _module(str(EXAMPLES / "cellfm" / "cellfm.py"), asked="the script")
+    mindspore = SimpleNamespace(
+        GRAPH_MODE=0,
+        set_context=lambda **_: None,
+        load_checkpoint=lambda _: {f"encoder.{layer}.weight": 0 for layer in range(n_layers)},
+        load_param_into_net=lambda _network, _tensors: ([], []),
+    )
+    model = object.__new__(script.CellFM)
+    model.arguments = tomllib.loads((EXAMPLES / "cellfm" / "cellfm.toml").read_text())["python"]["arguments"]
+    model.arguments["code"] = str(tmp_path)
+    model.device, model.checkpoint, model.place, model.gene_vectors = "cpu", "w.ckpt", {"A": 1}, np.zeros((2, 3))
+    for name in ("config", "model"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    try:
+        if n_layers == 3:
+            with pytest.raises(ValueError, match=r"\(3, 3\) in the checkpoint, other ones in Config_80M"):
+                model._network(mindspore)
+            return
+        settings = model._network(mindspore).settings
+        assert (settings.enc_num_heads, settings.pad_zero, settings.recompute) == (48, True, False)
+    finally:
+        for name in ("config", "model"):
+            sys.modules.pop(name, None)
 
 
 def test_the_command_of_transcriptformer_is_called_and_its_answer_found_by_name(tmp_path, monkeypatch):

@@ -24,7 +24,7 @@ def cells():
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ("rows[0, 0] = np.nan\nreturn ids, rows", "NaN or infinity in the rows of 1 cells: cell0"),
+        ("rows[0, 0] = np.nan\nreturn ids, rows", "NaN, infinity or more than float32 in the rows of 1 cells: cell0"),
         ("return ids, rows[:-1]", "12 names of cells with an array of shape"),
         ("return ids, rows[:, 0]", "12 names of cells with an array of shape"),
         ("return ids, rows.astype(int)", "type int64"),

@@ -125,6 +125,20 @@ def test_a_batch_matters_only_where_it_is_asked_for(cells):
     assert moved("cell") < 5e-6
 
 
+def test_a_stabilised_batch_is_of_the_stated_cells_however_much_memory_there_is(cells):
+    with pytest.raises(InvalidInputError, match="state the batch_size"):
+        ScBERT(weights=FOLDER, stabiliser="batch")
+    model = ScBERT(weights=FOLDER, stabiliser="batch", batch_size=4)
+    together, layers = model.embed(cells), model.embed_layers(cells)[1]
+    parts = np.concatenate([model.embed(cells[start : start + 4]) for start in range(0, cells.n_obs, 4)])
+    np.testing.assert_allclose(parts, together, rtol=0, atol=5e-6)
+    model.batch_size = 2
+    np.testing.assert_array_equal(model.embed(cells), together)
+    np.testing.assert_array_equal(model.embed_layers(cells)[1], layers)
+    two = ScBERT(weights=FOLDER, stabiliser="batch", batch_size=2).embed(cells)
+    assert np.abs(two - together).max() > 1e-3
+
+
 def test_order_of_genes_and_foreign_genes_do_not_matter(model, cells):
     full = model.embed(cells)
     np.testing.assert_allclose(model.embed(cells[:, ::-1]), full, rtol=0, atol=5e-6)

@@ -154,12 +154,14 @@ def test_depth_tokens_of_zero_or_less_keep_their_slots(cells, tgthighres):
     np.testing.assert_allclose(row[:, 64:96], row[:, 96:], rtol=0, atol=1e-6)
 
 
-def test_values_of_zero_or_less_are_not_read():
+def test_values_of_zero_are_not_read_and_negative_ones_are_refused():
     model = ScFoundation(weights=FOLDER, pre_normalized="T")
     first, second, third = model.genes[:3]
-    ((places, values),) = model.tokenise(cell_of({first: -1.0, second: 3.0, third: 0.0}))
+    ((places, values),) = model.tokenise(cell_of({second: 3.0, third: 0.0}))
     assert places.tolist() == [1, N_GENES, N_GENES + 1]
-    np.testing.assert_allclose(values, [3, 4, np.log10(2)], rtol=1e-6)
+    np.testing.assert_allclose(values, [3, 4, np.log10(3)], rtol=1e-6)
+    with pytest.raises(InvalidInputError, match="negative"):
+        model.tokenise(cell_of({first: -1.0, second: 3.0}))
 
 
 def test_the_last_column_is_the_total_whatever_its_name_is():
@@ -288,7 +290,7 @@ def test_attention_by_hand(model, cells):
     network, (sentence,) = model._gene_network, model.tokenise(cells[0])
     places, values = (torch.from_numpy(part) for part in sentence)
     with torch.inference_mode():
-        made = network.attention(sentence)
+        made = network.attention([sentence])[0]
         hidden, expected = network.token_emb(values) + network.pos_emb(places), torch.zeros(len(places), len(places))
         for block in network.blocks:
             joined = hidden @ block.self_attn.in_proj_weight.T + block.self_attn.in_proj_bias

@@ -21,6 +21,7 @@ from scfm_eval.models.card import card
 from scfm_eval.models.protocols import (
     Embedder,
     GeneEmbedder,
+    GenePairScorer,
     LayerEmbedder,
     Perturber,
     Pretrained,
@@ -58,7 +59,7 @@ def _numpy_state() -> np.ndarray:
 
 
 def test_card_and_capabilities():
-    for capability in (Embedder, LayerEmbedder, GeneEmbedder, Reconstructor, Perturber, Pretrained):
+    for capability in (Embedder, LayerEmbedder, GeneEmbedder, GenePairScorer, Reconstructor, Perturber, Pretrained):
         assert missing_methods(ScGPT, capability) == []
     assert card(ScGPT).gene_ids == "symbol"
     assert len(card(ScGPT).revision) == 40
@@ -300,5 +301,46 @@ def test_reconstruction_follows_its_cells(cells):
         )
 
 
+def test_gene_pairs_are_the_mean_attention_of_all_blocks(model, cells):
+    largest = cells[np.argsort(-cells.X.getnnz(axis=1))[:2]]
+    read, network = model.tokenise(largest), model._network
+    genes = sorted(set(read[0][0][1:].tolist()) & set(read[1][0][1:].tolist()))[:4]
+    name = {token: gene for gene, token in model.tokens.items()}
+    made = model.score_gene_pairs(largest, genes=[*(name[token] for token in genes), "NOSUCH"])
+    expected = np.zeros((4, 4))
+    for tokens, values in read:
+        with torch.inference_mode():
+            hidden = network.encoder(torch.from_numpy(tokens)) + network.value_encoder(torch.from_numpy(values)[None])
+            place = [tokens.tolist().index(token) for token in genes]
+            for block in network.blocks:
+                _, paid = block.self_attn(hidden, hidden, hidden, need_weights=True)
+                expected += paid[0].numpy()[np.ix_(place, place)].T / len(network.blocks) / 2
+                hidden = block(hidden)
+    off = ~np.eye(4, dtype=bool)
+    np.testing.assert_allclose(made[:4, :4][off], expected[off], atol=1e-6, rtol=0)
+    assert np.isnan(np.diag(made)).all()
+    assert np.isnan(made[4]).all()
+    assert not np.allclose(made, made.T, equal_nan=True)
+
+
+def test_gene_pairs_do_not_depend_on_batches(model, cells):
+    genes = [gene for gene in cells.var_names if gene in model.tokens][:40]
+    made = model.score_gene_pairs(cells, genes=genes)
+    assert np.isfinite(made).sum() > 20
+    other = ScGPT(weights=FOLDER, batch_size=7).score_gene_pairs(cells[::-1], genes=genes[::-1])
+    np.testing.assert_allclose(other[::-1, ::-1], made, atol=1e-6, rtol=0)
+
+
 def test_share_of_loaded_tensors_is_stated(model, folder):
     assert model.loaded_share == 1 - len(model.unused_tensors) / len(state(folder))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("n_bins", 101), ("input_emb_style", "category"), ("input_style", "log1p")]
+)
+def test_a_checkpoint_that_reads_cells_in_another_way_is_refused(tmp_path, name, value):
+    folder = Path(shutil.copytree(FOLDER, tmp_path / "other"))
+    said = json.loads((folder / "args.json").read_text())
+    (folder / "args.json").write_text(json.dumps(said | {name: value}))
+    with pytest.raises(InvalidInputError, match=name):
+        ScGPT(weights=folder)

@@ -32,7 +32,7 @@ from scfm_eval.models.protocols import (
 )
 from scfm_eval.models.uce import UCE, UCE4Layers
 from scfm_eval.models.uce_network import build_network
-from scfm_eval.models.uce_tokens import Sizes
+from scfm_eval.models.uce_tokens import PROTEINS, Sizes
 from scfm_eval.models.unfreezing import Encoder, unfreeze
 
 FOLDER = Path(__file__).parents[1] / "parity" / "uce"
@@ -329,12 +329,23 @@ def test_the_archive_of_proteins_is_unpacked(folder):
         tar.add(folder / "protein_embeddings", "protein_embeddings")
     shutil.rmtree(folder / "protein_embeddings")
     assert UCE.locate(folder) == folder
+    assert len(list((folder / "protein_embeddings").iterdir())) == 8
     assert len(UCE.vocabulary(folder)) == 300
     shutil.rmtree(folder / "protein_embeddings")
     (folder / "protein_embeddings.tar.gz").write_bytes(b"\x1f\x8b cut short")
-    with pytest.raises(InvalidInputError, match="fetch it again"):
+    with pytest.raises(InvalidInputError, match="delete the archive"):
         UCE.locate(folder)
     assert not (folder / "protein_embeddings").exists()
+
+
+def test_nothing_but_the_proteins_is_taken_out_of_the_archive(folder):
+    (folder / "protein_embeddings" / "more.pt").write_bytes(b"more")
+    with tarfile.open(folder / "protein_embeddings.tar.gz", "w:gz") as tar:
+        tar.add(folder / "protein_embeddings", "release/proteins")
+    shutil.rmtree(folder / "protein_embeddings")
+    UCE.locate(folder)
+    assert HUMAN in PROTEINS.values()
+    assert {str(path.relative_to(folder)) for path in folder.rglob("*.pt")} == {*PROTEINS.values()}
 
 
 def test_it_is_available_only_where_all_files_are(tmp_path, monkeypatch):

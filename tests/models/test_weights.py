@@ -115,3 +115,20 @@ def test_a_licence_is_accepted_before_the_first_download(tmp_path, hub, monkeypa
         locate("m", home=asking)
     accept("m", licence="research only")
     assert locate("m", home=asking) == tmp_path / "snapshot"
+
+
+def test_weights_got_by_hand_ask_for_their_licence_and_say_where_they_are(tmp_path, hub, monkeypatch):
+    monkeypatch.setenv("SCFM_EVAL_CACHE", str(tmp_path))
+    by_hand = Home(files=("w.pt",), address="https://example.org/m", licence="research only")
+    with pytest.raises(InvalidInputError, match="research only") as told:
+        locate("m", home=by_hand)
+    assert told.value.found.startswith(
+        "no open address: they are got by hand from https://example.org/m; and a licence"
+    )
+    assert "--accept-licence m, get the files from https://example.org/m, and put their folder" in told.value.remedy
+    accept("m", licence="research only")
+    with pytest.raises(InvalidInputError, match="it has no open address") as told:
+        locate("m", home=by_hand)
+    assert "get them from https://example.org/m" in told.value.remedy
+    assert locate("m", weights=tmp_path, home=by_hand) == tmp_path
+    assert hub == []

@@ -282,3 +282,45 @@ def test_pairs_of_very_many_models_are_left_out_and_said_to_be():
 def test_ranks_are_drawn_and_said_to_be_of_tasks_that_share_cells(whole):
     assert [block.name for block in whole.blocks if isinstance(block, Picture)][-1] == "report1-critical-difference"
     assert "Blocks that share cells are not independent" in texts(whole)
+
+
+WHY = "mine gave no answer: exit code 3"
+SILENT = {"scores": {"macro_f1": score(None, reason=WHY)}, "failure": WHY}
+
+
+def test_a_model_without_an_answer_is_told_in_summary_and_limits_and_never_loses():
+    paper = made(report([result(**SILENT), result("pca", 0.7, role="baseline")]))
+    said = texts(paper)
+    assert "mine gave no answer in annotation." in said
+    assert said.count(WHY) == 1 + said.count(f"e.g. mine: {WHY}") + said.count(f"macro_f1: {WHY}")
+    (scores,) = tables(paper, "annotation on cells: headline")
+    assert rows(scores)["mine"] == ["no answer"]
+    (differences,) = tables(paper, "Paired differences")
+    assert [row[6].text for row in differences.rows] == ["no answer"]
+    (defined,) = tables(paper, "Headline scores;")
+    assert len(defined.rows) == 1
+
+
+def test_what_a_card_says_is_in_the_setting_and_the_limits(whole):
+    card = {"licence": "MIT", "weights_licence": "research only", "definition": "Padding is masked."}
+    card |= {
+        "exceptions": {"same_alone": "it sees others"},
+        "parameters": {"layer": -1, "k": 3},
+        "options": {"layer": -1},
+    }
+    one = result()
+    said = texts(made(report([one.model_copy(update={"model": one.model.model_copy(update=card)})])))
+    for text in (
+        "MIT; of the weights: research only",
+        "mine: Padding is masked.",
+        "layer = -1 (not the default), k = 3",
+        "mine does not pass checks of adapters: same alone: it sees others.",
+    ):
+        assert said.count(text) == 1
+    assert "published code" not in texts(whole)
+    assert "checks of adapters" not in texts(whole)
+
+
+def test_a_note_of_several_tasks_is_said_once():
+    noted = [result(task=task, notes=["mouse genes"]) for task in ("annotation", "landscape")]
+    assert "annotation and landscape on cells, all models: mouse genes" in texts(made(report(noted)))

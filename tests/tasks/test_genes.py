@@ -157,13 +157,13 @@ def test_what_cannot_be_asked_is_undefined_with_a_reason(cells, gmt, sizes, meth
     assert said in found["auprc"].reason
 
 
-def test_a_method_that_learns_here_is_not_held_against_coexpression(cells, gmt):
+def test_a_method_that_learns_here_is_held_against_coexpression_too(cells, gmt):
     class Learns(Random):
         def fit(self, cells):
             pass
 
     found = GeneFunctions(gene_sets=gmt).score(Asked(Learns(), cells), cells, seeds=[0]).scores
-    assert found["coexpression_auprc"].value is None
+    assert found["coexpression_auprc"].value is not None
     assert found["random_auprc"].value is not None
 
 
@@ -229,5 +229,8 @@ def test_a_network_of_unknown_genes_is_refused(cells, tmp_path):
     with pytest.raises(InvalidInputError, match="0 of whose edges both genes are measured, 2 edges of others"):
         task.check(cells, dataset="mine")
     assert "mouse.csv" in task.reads()
+    (tmp_path / "named.csv").write_text("from,to\nSox2,Pou5f1\n")
+    with pytest.raises(InvalidInputError, match="a first line from, to"):
+        GeneNetwork(network=str(tmp_path / "named.csv")).check(cells, dataset="mine")
     GeneNetwork().check(cells, dataset="mine")
     assert "score_gene_pairs" in GeneNetwork().refuses(object)

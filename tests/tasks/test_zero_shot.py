@@ -316,3 +316,22 @@ def test_without_text_vectors_langcell_is_refused_before_anything_is_loaded(clai
             store=Store(tmp_path),
             resident=Resident(device="cpu"),
         )
+
+
+def test_a_label_without_a_term_is_not_said_to_be_unknown_to_the_model():
+    labels = np.array(["T lymphs", "B cell", "monocyte"])[np.arange(90) % 3]
+    own = ["T cell", "B cell"]
+    found = score(labels, Says(own, certain(np.where(labels == "B cell", "B cell", "T cell"), own)))
+    assert found.notes[0].startswith("the model has no label for monocyte (30 cells): errors")
+    assert found.notes[1].startswith(
+        "no Cell Ontology term is known for T lymphs (30 cells), and no label of the model"
+    )
+    assert "ontology=COLUMN" in found.notes[1]
+    (covered,) = [note for note in found.notes if note.startswith("lcad_symmetric is over 60 of 90 labelled cells")]
+    assert "left out, without a Cell Ontology term: T lymphs (30 cells); state the terms: ontology=COLUMN" in covered
+
+
+def test_baselines_say_of_which_cells_the_distances_are_too():
+    labels = np.array(["T lymphs", "B cell", "monocyte"])[np.arange(90) % 3]
+    notes = score(labels, Embeds(blobs(labels, noise=0.1))).notes
+    assert any("over 60 of 90 labelled cells" in note for note in notes)

@@ -53,16 +53,18 @@ class CellFM:
     def _network(self, mindspore):
         # your own copy of the published code, which is not part of this one
         sys.path.insert(0, os.path.expanduser(self.arguments["code"]))
-        from config import Config
+        import config
         from model import CellFM as Network
 
         mindspore.set_context(device_target="CPU" if self.device == "cpu" else "GPU", mode=mindspore.GRAPH_MODE)
         tensors = mindspore.load_checkpoint(self.checkpoint)
-        settings = Config()
-        settings.enc_dims = self.gene_vectors.shape[1]
-        settings.enc_nlayers = 1 + max(int(n.split(".")[1]) for n in tensors if n.startswith("encoder."))
-        settings.enc_num_heads = self.arguments["heads"]
-        settings.pad_zero, settings.recompute = True, False
+        name = self.arguments["settings"]
+        settings = getattr(config, name)()
+        held = self.gene_vectors.shape[1], 1 + max(int(n.split(".")[1]) for n in tensors if n.startswith("encoder."))
+        if held != (settings.enc_dims, settings.enc_nlayers):
+            raise ValueError(f"width and layers {held} in the checkpoint, other ones in {name} of the published code")
+        # sentences are padded here, and padding has to be masked; see README.md for what the published code does
+        settings.pad_zero, settings.add_zero, settings.recompute = True, False, False
         network = Network(len(self.place), settings)
         missing, _ = mindspore.load_param_into_net(network, tensors)
         if missing:
