@@ -280,6 +280,7 @@ def test_a_second_model_joins_the_first(out, tmp_path, capsys):
         (["geneformer-mini", "FILE:batch=lane", "-o", "OUT"], "no 'lane'"),
         (["geneformer-mini", "FILE", "-o", "OUT", "--weights", "nowhere"], "no such folder"),
         (["geneformer-mini", "FILE", "-o", "OUT", "--device", "tpu"], "no device"),
+        (["geneformer-mini", "FILE", "-o", "OUT", "--key", "a/b"], "a /, which no name"),
         (["no-model", "FILE", "-o", "OUT"], "no model of that name"),
         (["geneformer-mini", "gone.h5ad", "-o", "OUT"], "it is not there"),
     ],

@@ -193,7 +193,7 @@ def read_orthologs(spec: str) -> Orthologs:
         raise InvalidInputError(asked=f"the ortholog table {spec}", found="no such file", remedy=remedy)
     try:
         made = _table(path.read_bytes(), name=path.name)
-    except (KeyError, AttributeError, UnicodeDecodeError, OSError, EOFError, zlib.error) as error:
+    except (KeyError, AttributeError, UnicodeDecodeError, OSError, EOFError, zlib.error, csv.Error) as error:
         raise InvalidInputError(
             asked=f"the columns {columns} in the ortholog table {spec}",
             found=str(error.args[0]) if isinstance(error, KeyError) else f"{type(error).__name__}: {error}",

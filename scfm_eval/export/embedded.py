@@ -73,12 +73,7 @@ def embedded(
     _check(model, about, dataset)
     cells = Cells(dataset, dataset.load(offline=bool(resident.settings.get("offline"))), orthologs=orthologs)
     whole = read_h5ad(dataset.path) if dataset.path is not None else cells.adata.copy()
-    if key in whole.obsm:
-        raise InvalidInputError(
-            asked=f"an embedding in obsm[{key!r}]",
-            found="an array of that name",
-            remedy="give another name: --key NAME",
-        )
+    _require_free(whole, key)
     folder = weights_folder(model, weights, offline=bool(resident.settings.get("offline")))
     seen, readable = model_view(model, about, cells, weights=folder)
     answers = StoredAnswers(model, about, cells, seen, store, resident, folder)
@@ -122,3 +117,12 @@ def _what_made_it(answers: StoredAnswers, readable: Readable, *, seed: int) -> d
         "versions": json.dumps(versions(_PACKAGES)),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def _require_free(cells: AnnData, key: str) -> None:
+    """Refuse a name in ``obsm`` that an h5ad cannot have, or that is taken."""
+    wrong = "a /, which no name in an h5ad may have" if "/" in key else "an array of that name"
+    if "/" in key or key in cells.obsm:
+        raise InvalidInputError(
+            asked=f"an embedding in obsm[{key!r}]", found=wrong, remedy="give another name: --key NAME"
+        )

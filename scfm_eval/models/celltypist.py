@@ -255,6 +255,8 @@ def _texts(names: Any) -> NDArray[np.str_]:
 def _fault(model: Linear) -> str:
     """Return what is wrong with a linear model; empty when nothing is."""
     n_classes, n_genes = len(model.classes), len(model.features)
+    if n_classes < 2 or not n_genes:
+        return f"{n_classes} classes and {n_genes} genes"
     n_rows = 1 if n_classes == 2 else n_classes
     if model.coef.shape != (n_rows, n_genes) or model.intercept.shape != (n_rows,):
         return (

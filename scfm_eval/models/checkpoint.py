@@ -9,7 +9,7 @@ import pickle
 import re
 import textwrap
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -26,6 +26,7 @@ Network = TypeVar("Network", bound="nn.Module")
 
 _SHOWN = 5
 _SAID = 200  # characters
+_MOST, _MOST_LAYERS = 10_000_000, 1_000
 _FETCH_AGAIN = "fetch the file again from the pinned release"
 
 
@@ -166,14 +167,18 @@ def read_tokens(path: Path) -> dict[str, int]:
 
 
 def require_sizes(said: Mapping[str, Any], names: Iterable[str], *, path: Path) -> None:
-    """Refuse settings from ``path`` in which one of the ``names`` is no whole number of 1 or more."""
-    strange = [f"{name} {said.get(name)!r}" for name in names if not (is_whole(said.get(name)) and said[name] >= 1)]
+    """Refuse settings from ``path`` in which one of the ``names`` is no whole number of 1 or more, or beyond reason."""
+    strange = [f"{name} {said.get(name)!r}" for name in names if not _is_size(said.get(name), name=name)]
     if strange:
         raise InvalidInputError(
             asked=f"the sizes of the network in {path}",
-            found=f"no whole number of 1 or more for {textwrap.shorten(', '.join(strange), _SAID)}",
+            found=f"no usable whole number of 1 or more for {textwrap.shorten(', '.join(strange), _SAID)}",
             remedy="use the file that was published with the checkpoint",
         )
+
+
+def _is_size(value: Any, *, name: str) -> bool:
+    return is_whole(value) and 1 <= value <= (_MOST_LAYERS if "layer" in name or name == "depth" else _MOST)
 
 
 def is_whole(value: Any) -> bool:
@@ -318,7 +323,19 @@ def load_strictly(
         A tensor is missing, unexpected, of another shape, or differs from the one that it is tied to.
     """
     wanted, tied = module.state_dict(), tied or {}
-    given = {name: value for name, value in tensors.items() if not any(re.fullmatch(e, name) for e in ignored)}
+    given = _needed(tensors, ignored)
+    _require_fit(module, given, tied=tied)
+    filled = {name: given[tied.get(name, name)] if name not in given else given[name] for name in wanted}
+    module.load_state_dict(filled, strict=True)
+    return sum(value.numel() for name, value in module.named_parameters() if name not in tied)
+
+
+def _needed(tensors: Mapping[str, Tensor], ignored: Collection[str]) -> dict[str, Tensor]:
+    return {name: value for name, value in tensors.items() if not any(re.fullmatch(e, name) for e in ignored)}
+
+
+def _require_fit(module: nn.Module, given: Mapping[str, Tensor], *, tied: Mapping[str, str]) -> None:
+    wanted = module.state_dict()
     faults = [f"{name} is missing" for name in wanted if name not in given and name not in tied]
     faults += [f"{name} is unexpected" for name in given if name not in wanted]
     faults += [
@@ -340,9 +357,6 @@ def load_strictly(
             found=f"{len(faults)} tensors that do not fit: {few(faults)}",
             remedy="give the checkpoint of this architecture and size",
         )
-    filled = {name: given[tied.get(name, name)] if name not in given else given[name] for name in wanted}
-    module.load_state_dict(filled, strict=True)
-    return sum(value.numel() for name, value in module.named_parameters() if name not in tied)
 
 
 @dataclass(frozen=True, eq=False)
@@ -370,17 +384,38 @@ class Loaded(Generic[Network]):
     files: list[Path]
 
 
-def loaded(network: Network, tensors: Mapping[str, Tensor], *, files: Sequence[Path], **how: Any) -> Loaded[Network]:
+def loaded(
+    build: Callable[[], Network],
+    tensors: Mapping[str, Tensor],
+    *,
+    files: Sequence[Path],
+    settings: str = "",
+    tied: Mapping[str, str] | None = None,
+    ignored: Collection[str] = (),
+) -> Loaded[Network]:
     """Return a network that was filled from a checkpoint, and how much of that it took.
 
     Parameters
     ----------
-    network, tensors, how
+    build
+        Makes the network. It is called on torch's meta device first, where nothing takes memory: settings of another
+        size than the checkpoint's are refused before a network of that size is made.
+    tensors, tied, ignored
         See :func:`load_strictly`, which this raises like.
     files
         What the network was read from.
+    settings
+        What the sizes were read from, in words; empty where they are those of the tensors themselves.
     """
-    n_parameters = load_strictly(network, tensors, **how)
+    import torch
+
+    remedy = "use the settings that were published with the checkpoint"
+    with refusing(asked=f"a network of {settings or 'these tensors'}", remedy=remedy):
+        if settings:
+            with torch.device("meta"):
+                _require_fit(build(), _needed(tensors, ignored), tied=tied or {})
+        network = build()
+    n_parameters = load_strictly(network, tensors, tied=tied, ignored=ignored)
     unused = sorted(tensors.keys() - network.state_dict().keys())
     return Loaded(network, n_parameters, unused, 1 - len(unused) / len(tensors), list(files))
 

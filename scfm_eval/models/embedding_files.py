@@ -39,7 +39,7 @@ def read_embedding(path: Path, *, key: str = "") -> tuple[pd.Index, NDArray[np.f
             raise
         objects = "; ids are text: cell_ids=adata.obs_names.to_numpy(dtype=str)" if "pickle" in str(error) else ""
         raise _refuse(path, key, f"{type(error).__name__}: {error}{objects}") from error
-    if rows.ndim != 2 or rows.dtype.kind not in "fiu":
+    if rows.ndim != 2 or not rows.shape[1] or rows.dtype.kind not in "fiu":
         raise _refuse(path, key, f"an array of shape {rows.shape} and type {rows.dtype}, not numbers (n_cells, d)")
     if len(ids) != len(rows):
         raise _refuse(path, key, f"{len(ids)} ids for {len(rows)} rows")

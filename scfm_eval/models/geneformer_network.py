@@ -18,7 +18,6 @@ from torch import Tensor
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.models import blocks, checkpoint
 from scfm_eval.models.batching import padded
-from scfm_eval.models.files import refusing
 from scfm_eval.models.geneformer_tokens import Pooling
 
 _TIED = {
@@ -165,7 +164,11 @@ def load_bert(folder: Path, *, vocabulary_size: int) -> checkpoint.Loaded[Any]:
     checkpoint.require_sizes(said, _SIZES, path=settings)
     if "hidden_act" not in said:
         raise InvalidInputError(asked=f"the activation function in {settings}", found="no hidden_act", remedy=remedy)
-    with refusing(asked=f"a network of the settings in {settings}", remedy=remedy):
-        model = bert(said)
-    tensors = checkpoint.read_tensors(weights)
-    return checkpoint.loaded(model, tensors, files=[settings, weights], tied=_TIED, ignored=_COUNTERS)
+    return checkpoint.loaded(
+        lambda: bert(said),
+        checkpoint.read_tensors(weights),
+        files=[settings, weights],
+        settings=f"the settings in {settings}",
+        tied=_TIED,
+        ignored=_COUNTERS,
+    )

@@ -18,7 +18,6 @@ from scfm_eval.errors import InvalidInputError
 from scfm_eval.models import checkpoint
 from scfm_eval.models.batching import padded
 from scfm_eval.models.blocks import bert_layer_outputs, masked_mean, mean_bert_attention
-from scfm_eval.models.files import refusing
 from scfm_eval.models.langcell_tokens import Pooling
 
 _SIZES = (
@@ -153,6 +152,10 @@ def load_encoder(folder: Path, *, n_tokens: int) -> checkpoint.Loaded[CellEncode
     tensors = {f"bert.{name}": value for name, value in checkpoint.read_tensors(weights).items()}
     projected = checkpoint.read_tensors(projection)
     tensors |= {f"projection.{name}": value for name, value in projected.items()}
-    with refusing(asked=f"a network of the settings in {settings}", remedy=_REMEDY):
-        encoder = build_encoder(said, projected_width=len(projected["bias"]))
-    return checkpoint.loaded(encoder, tensors, files=files, ignored=[rf"bert\.{name}" for name in _UNUSED])
+    return checkpoint.loaded(
+        lambda: build_encoder(said, projected_width=len(projected["bias"])),
+        tensors,
+        files=files,
+        settings=f"the settings in {settings}",
+        ignored=[rf"bert\.{name}" for name in _UNUSED],
+    )

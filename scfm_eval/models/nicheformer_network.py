@@ -18,7 +18,6 @@ from scfm_eval.errors import InvalidInputError
 from scfm_eval.models import checkpoint
 from scfm_eval.models.batching import padded
 from scfm_eval.models.blocks import Block, expected_ranks, layer_outputs, masked_mean, mean_attention
-from scfm_eval.models.files import refusing
 from scfm_eval.models.nicheformer_tokens import FIRST_GENE, N_CONTEXT, PADDING, Pooling
 
 _EPS = 1e-12
@@ -149,10 +148,13 @@ def load_network(path: Path, *, n_genes: int) -> checkpoint.Loaded[NicheformerNe
     checkpoint.require_sizes(said, _SIZES.values(), path=path)
     _require_layout(said, n_genes=n_genes, path=path)
     sizes = {ours: said[theirs] for ours, theirs in _SIZES.items()}
-    with refusing(asked=f"a network of the settings in {path}", remedy=remedy):
-        network = build_network(dropout=float(said.get("dropout", 0.0)), **sizes)
-    tensors = checkpoint.only_tensors(content["state_dict"], path=path)
-    return checkpoint.loaded(network, tensors, files=[path], ignored=_UNUSED)
+    return checkpoint.loaded(
+        lambda: build_network(dropout=float(said.get("dropout", 0.0)), **sizes),
+        checkpoint.only_tensors(content["state_dict"], path=path),
+        files=[path],
+        settings=f"the settings in {path}",
+        ignored=_UNUSED,
+    )
 
 
 def _require_layout(said: dict[str, Any], *, n_genes: int, path: Path) -> None:

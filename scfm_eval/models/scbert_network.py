@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import cast
@@ -278,10 +278,13 @@ def load_network(path: Path, *, n_genes: int, bin_num: int, stabiliser: Stabilis
                 found=f"{found} {what}",
                 remedy="give the list of genes and the bin_num that it was trained with",
             )
-    network = build_network(sizes, stabiliser=stabiliser)
-    loaded = checkpoint.loaded(network, checkpoint.renamed(tensors, _RENAMED), files=[path], ignored=[_COUNTER])
-    # gene2vec and the random features were not learned
-    return replace(loaded, n_parameters=sum(learned.numel() for learned in network.parameters()))
+    # gene2vec and the random features were not learned: they are no parameters
+    return checkpoint.loaded(
+        lambda: build_network(sizes, stabiliser=stabiliser),
+        checkpoint.renamed(tensors, _RENAMED),
+        files=[path],
+        ignored=[_COUNTER],
+    )
 
 
 def _sizes(tensors: Mapping[str, Tensor], *, path: Path) -> Sizes:

@@ -272,10 +272,13 @@ def load_network(path: Path, *, part: Part, n_genes: int) -> checkpoint.Loaded[S
             remedy=_PUBLISHED,
         )
     sizes = _read_sizes(chosen["config"], path=path, n_genes=n_genes)
-    with refusing(asked=f"a network of the settings in {path}", remedy=_PUBLISHED):
-        network = build_network(sizes)
-    tensors = checkpoint.renamed(checkpoint.only_tensors(chosen["state_dict"], path=path), _RENAMED)
-    return checkpoint.loaded(network, tensors, files=[path], ignored=_UNUSED)
+    return checkpoint.loaded(
+        lambda: build_network(sizes),
+        checkpoint.renamed(checkpoint.only_tensors(chosen["state_dict"], path=path), _RENAMED),
+        files=[path],
+        settings=f"the settings in {path}",
+        ignored=_UNUSED,
+    )
 
 
 def _read_sizes(config: Any, *, path: Path, n_genes: int) -> Sizes:

@@ -18,7 +18,6 @@ from scfm_eval.errors import InvalidInputError
 from scfm_eval.models import checkpoint
 from scfm_eval.models.batching import padded
 from scfm_eval.models.blocks import Block, layer_outputs, masked_mean, mean_attention
-from scfm_eval.models.files import refusing
 from scfm_eval.models.scgpt_tokens import CLS_VALUE, Pooling, Sentence
 
 _LARGEST_VALUE = 512.0
@@ -237,8 +236,11 @@ def load_network(folder: Path, *, tokens: Mapping[str, int]) -> checkpoint.Loade
         Files are missing, do not fit each other, or hold another architecture.
     """
     weights, settings = network_files(folder)
-    remedy = "use the file that was published with the checkpoint"
-    with refusing(asked=f"a network of the settings in {settings}", remedy=remedy):
-        network = build_network(n_tokens=len(tokens), padding=tokens["<pad>"], **read_sizes(settings))
-    tensors = checkpoint.renamed(checkpoint.read_tensors(weights), _RENAMED)
-    return checkpoint.loaded(network, tensors, files=[weights, settings], ignored=_UNUSED_HEADS)
+    sizes = read_sizes(settings)
+    return checkpoint.loaded(
+        lambda: build_network(n_tokens=len(tokens), padding=tokens["<pad>"], **sizes),
+        checkpoint.renamed(checkpoint.read_tensors(weights), _RENAMED),
+        files=[weights, settings],
+        settings=f"the settings in {settings}",
+        ignored=_UNUSED_HEADS,
+    )

@@ -5,6 +5,7 @@ Heimberg et al. 2024, doi:10.1038/s41586-024-08411-y.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, get_args
@@ -220,11 +221,18 @@ def read_gene_order(path: Path) -> list[str]:
     Raises
     ------
     InvalidInputError
-        It cannot be read, is empty, or names a gene twice.
+        It cannot be read, is empty, names a gene twice, or holds more than names.
     """
     with refusing(asked=f"the genes in {path}", remedy=_REMEDY):
-        genes = path.read_text(encoding="utf-8").split("\n")
+        genes = path.read_text(encoding="utf-8-sig").split("\n")
     genes = [gene.strip() for gene in genes if gene.strip()]
+    strange = [gene for gene in genes if re.search(r"[\s,;\"']", gene)]
+    if strange:
+        raise InvalidInputError(
+            asked=f"the genes in {path}, one a line",
+            found=f"a line with more than a name: {strange[0]!r}",
+            remedy=_REMEDY,
+        )
     if not genes or len(set(genes)) < len(genes):
         raise InvalidInputError(
             asked=f"the genes in {path}, each once",

@@ -20,7 +20,6 @@ from scfm_eval.errors import InvalidInputError
 from scfm_eval.models import checkpoint
 from scfm_eval.models.batching import padded
 from scfm_eval.models.blocks import Block, layer_outputs, mean_attention
-from scfm_eval.models.files import refusing
 from scfm_eval.models.uce_tokens import PADDING, Padding, Sizes
 
 _DROPOUT = 0.05
@@ -170,12 +169,16 @@ def load_network(path: Path, *, sizes: Sizes, n_chromosomes: int) -> tuple[check
     table = tensors.pop(_TABLE, torch.empty(0, 0)).float()
     n_positions = _length(tensors, "pos_encoder.pe")
     _require_fit(tuple(table.shape), n_positions, sizes=sizes, n_chromosomes=n_chromosomes)
-    with refusing(asked=f"a network of {sizes}", remedy="use the sizes that were published with the checkpoint"):
-        network = build_network(sizes, inner=_length(tensors, "decoder.0.0.bias"), n_positions=n_positions)
-    loaded = checkpoint.loaded(network, tensors, files=[path], ignored=_UNUSED_HEADS)
-    n_parameters = sum(weights.numel() for weights in network.parameters())
+    inner = _length(tensors, "decoder.0.0.bias")
+    loaded = checkpoint.loaded(
+        lambda: build_network(sizes, inner=inner, n_positions=n_positions),
+        tensors,
+        files=[path],
+        settings=str(sizes),
+        ignored=_UNUSED_HEADS,
+    )
     # the table was used, too
-    return replace(loaded, n_parameters=n_parameters, share=1 - len(loaded.unused) / (len(tensors) + 1)), table
+    return replace(loaded, share=1 - len(loaded.unused) / (len(tensors) + 1)), table
 
 
 def _require_fit(table: tuple[int, ...], n_positions: int, *, sizes: Sizes, n_chromosomes: int) -> None:

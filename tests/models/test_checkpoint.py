@@ -218,3 +218,22 @@ def test_a_state_dict_has_names_and_dense_tensors(tmp_path, content):
     torch.save(content, tmp_path / "w.pt")
     with pytest.raises(InvalidInputError):
         checkpoint.read_tensors(tmp_path / "w.pt")
+
+
+def test_settings_of_another_size_are_refused_before_such_a_network_is_made():
+    made = []
+
+    def build():
+        layer = nn.Linear(2_000_000, 2_000_000)
+        made.append(layer.weight.device.type)
+        return layer
+
+    with pytest.raises(InvalidInputError, match="has shape"):
+        checkpoint.loaded(build, nn.Linear(2, 2).state_dict(), files=[], settings="absurd settings")
+    assert made == ["meta"]
+
+
+@pytest.mark.parametrize(("name", "value"), [("width", 10**12), ("num_hidden_layers", 10**6), ("depth", 2000)])
+def test_sizes_beyond_reason_are_refused(name, value):
+    with pytest.raises(InvalidInputError, match=name):
+        checkpoint.require_sizes({name: value}, [name], path=Path("settings.json"))

@@ -27,7 +27,7 @@ from scfm_eval.models.protocols import (
     Pretrained,
     missing_methods,
 )
-from scfm_eval.models.scimilarity import SCimilarity
+from scfm_eval.models.scimilarity import SCimilarity, read_gene_order
 from scfm_eval.models.scimilarity_network import read_widths
 
 FOLDER = Path(__file__).parents[1] / "parity" / "scimilarity"
@@ -233,3 +233,15 @@ def test_nothing_is_downloaded(tmp_path, monkeypatch):
         SCimilarity()
     assert SCimilarity.vocabulary(FOLDER) == set(load().genes)
     assert load().loaded_share == 1
+
+
+@pytest.mark.parametrize("content", ['A\n"B"\n', "A\tB\n", "A,B\n"])
+def test_a_list_of_genes_holds_names_only(tmp_path, content):
+    (tmp_path / "gene_order.tsv").write_text(content)
+    with pytest.raises(InvalidInputError, match="more than a name"):
+        read_gene_order(tmp_path / "gene_order.tsv")
+
+
+def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path):
+    (tmp_path / "gene_order.tsv").write_text("A\nB\n", encoding="utf-8-sig")
+    assert read_gene_order(tmp_path / "gene_order.tsv") == ["A", "B"]
