@@ -304,3 +304,10 @@ def test_the_card_of_the_packaged_model_states_its_size():
     about = card(GeneformerMini)
     assert about.published_parameters == GeneformerMini().n_parameters
     assert about.published_genes == len(GeneformerMini.vocabulary(Path(GeneformerMini.locate())))
+
+
+def test_a_model_whose_rows_the_user_brings_needs_them(capsys):
+    assert main(["list", "models", "--json"]) == 0
+    found = {one["name"]: one["weights"] for one in json.loads(capsys.readouterr().out)["models"]}
+    assert found["genept-s"] == "by hand"
+    assert found["hvg"] == "needs none"

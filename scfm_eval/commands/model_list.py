@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -141,7 +142,8 @@ def _number(size: int | None) -> str:
 
 def _weights(model: Any) -> str:
     if missing_methods(model, Pretrained):
-        return "needs none"
+        # what takes weights and cannot look for them is given them
+        return "by hand" if "weights" in inspect.signature(model).parameters else "needs none"
     if model.available():
         return "here"
     return "to fetch" if getattr(model, "repo", None) or getattr(model, "downloads", ()) else "by hand"
