@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from anndata import AnnData
 from numpy.typing import NDArray
 
 from scfm_eval.models.batching import batches_by_length, in_batches, sentence_lengths
@@ -55,6 +56,42 @@ def pair_scores(
     n_pairs = sentence_lengths(sentences) ** 2
     in_batches(take_in, batches_by_length(n_pairs, token_budget=token_budget * _PAIRS_PER_TOKEN), **how)
     return means.scores()
+
+
+class AttendsToGenes:
+    """What adapters of transformers inherit whose scores of gene pairs are the attention between their tokens.
+
+    A sentence is the tokens of a cell, or a tuple that begins with them.
+    """
+
+    def _read(self, cells: AnnData) -> Sequence[Any]:
+        """Return the sentence of each cell."""
+        raise NotImplementedError
+
+    def _how(self) -> dict[str, Any]:
+        """Return how batches are run; see :func:`~scfm_eval.models.batching.pool_in_batches`."""
+        raise NotImplementedError
+
+    def _gene_tokens(self, genes: Sequence[str]) -> NDArray[np.int64]:
+        """Return the token of each gene ``(n_genes,)``; −1 for one that the model does not know."""
+        raise NotImplementedError
+
+    def _attention(self, read: Sequence[Any]) -> Tensor:
+        """Return the attention between the tokens of some sentences; see ``attend`` of :func:`pair_scores`."""
+        raise NotImplementedError
+
+    def score_gene_pairs(self, cells: AnnData, *, genes: Sequence[str]) -> NDArray[np.float32]:
+        """Return attention between genes ``(n_genes, n_genes)``: what the column's gene pays to the row's.
+
+        Mean over heads, blocks and the cells that have both genes, as in :func:`pair_scores`; raises like ``embed``.
+        """
+        read = self._read(cells)
+        return pair_scores(
+            lambda batch: self._attention([read[i] for i in batch]),
+            [cell[0] if isinstance(cell, tuple) else cell for cell in read],
+            asked=self._gene_tokens(genes),
+            **self._how(),
+        )
 
 
 class PairMeans:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.models import checkpoint, options
-from scfm_eval.models.attention import pair_scores
+from scfm_eval.models.attention import AttendsToGenes
 from scfm_eval.models.batching import (
     Precision,
     chosen_batch_size,
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from scfm_eval.models.unfreezing import Encoder
 
 
-class Geneformer(PublishedWeights, FineTunes):
+class Geneformer(PublishedWeights, FineTunes, AttendsToGenes):
     """Geneformer V2-104M, frozen; genes are ``var["ensembl_id"]`` where that column exists, else ``var_names``.
 
     Parameters
@@ -181,22 +181,6 @@ class Geneformer(PublishedWeights, FineTunes):
         target = np.concatenate([np.linspace(1, 0, n, dtype=np.float32) for n in n_genes])
         return Reconstruction(target=target, cell=cell, layers=layers)
 
-    def score_gene_pairs(self, cells: AnnData, *, genes: Sequence[str]) -> NDArray[np.float32]:
-        """Return attention between genes ``(n_genes, n_genes)``: what the column's gene pays to the row's.
-
-        Mean over heads, blocks and the cells that have both genes, as in
-        :func:`~scfm_eval.models.attention.pair_scores`; raises like :meth:`embed`.
-        """
-        from scfm_eval.models.geneformer_network import attention
-
-        tokens = self._read(cells)
-        return pair_scores(
-            lambda batch: attention(self._bert, self._batch(tokens, batch)),
-            tokens,
-            asked=self._gene_tokens(genes),
-            **self._how(),
-        )
-
     def perturb(self, cells: AnnData, *, genes: Sequence[str], effect: Effect) -> NDArray[np.float32]:
         """Return rows as :meth:`embed` does, after a knockdown took the genes out or activation put them in front.
 
@@ -253,6 +237,11 @@ class Geneformer(PublishedWeights, FineTunes):
             sentence_lengths(tokens),
             **self._how(),
         )
+
+    def _attention(self, read: Sequence[NDArray[np.int64]]) -> Tensor:
+        from scfm_eval.models.geneformer_network import attention
+
+        return attention(self._bert, self._batch(read, np.arange(len(read))))
 
     def _encoder(self) -> Encoder:
         from scfm_eval.models.geneformer_network import Batch, pooled_layers

@@ -16,7 +16,7 @@ from scipy.special import softmax
 
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.models import checkpoint, options
-from scfm_eval.models.attention import pair_scores
+from scfm_eval.models.attention import AttendsToGenes
 from scfm_eval.models.batching import (
     Precision,
     Unread,
@@ -46,7 +46,7 @@ _HOW_TO_GET_TEXTS = (
 )
 
 
-class LangCell(PublishedWeights, FineTunes):
+class LangCell(PublishedWeights, FineTunes, AttendsToGenes):
     """LangCell's cell encoder with its projection, frozen; genes are Ensembl ids as they stand, without a version.
 
     The checkpoint of the cell encoder has no masked-LM head, so that expression cannot be reconstructed natively.
@@ -185,21 +185,7 @@ class LangCell(PublishedWeights, FineTunes):
         It holds neither a position nor a context: embeddings of genes in cells are another thing.
         """
         words = self._network.bert.embeddings.word_embeddings.weight.detach().float().cpu().numpy()
-        return gene_rows(words, token=self.genes.tokens_of(genes))
-
-    def score_gene_pairs(self, cells: AnnData, *, genes: Sequence[str]) -> NDArray[np.float32]:
-        """Return attention between genes ``(n_genes, n_genes)``: what the column's gene pays to the row's.
-
-        Mean over heads, blocks and the cells that have both genes, as in
-        :func:`~scfm_eval.models.attention.pair_scores`; raises like :meth:`embed`.
-        """
-        tokens = self._read(cells)
-        return pair_scores(
-            lambda batch: self._network.attention([tokens[i] for i in batch]),
-            tokens,
-            asked=self.genes.tokens_of(genes),
-            **self._how(),
-        )
+        return gene_rows(words, token=self._gene_tokens(genes))
 
     def annotate(self, cells: AnnData) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
         """Return the labels of the text vectors ``(C,)`` and the probability of each for each cell ``(n_cells, C)``.
@@ -236,6 +222,12 @@ class LangCell(PublishedWeights, FineTunes):
     @property
     def _full_length(self) -> int:
         return self._max_length
+
+    def _gene_tokens(self, genes: Sequence[str]) -> NDArray[np.int64]:
+        return self.genes.tokens_of(genes)
+
+    def _attention(self, read: Sequence[NDArray[np.int64]]) -> Tensor:
+        return self._network.attention(read)
 
     def _encoder(self) -> Encoder:
         from scfm_eval.models.unfreezing import Encoder

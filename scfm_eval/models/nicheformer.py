@@ -14,7 +14,7 @@ from anndata import AnnData
 from numpy.typing import NDArray
 
 from scfm_eval.models import checkpoint, options
-from scfm_eval.models.attention import pair_scores
+from scfm_eval.models.attention import AttendsToGenes
 from scfm_eval.models.batching import (
     Precision,
     Unread,
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from scfm_eval.models.unfreezing import Encoder
 
 
-class Nicheformer(PublishedWeights, FineTunes):
+class Nicheformer(PublishedWeights, FineTunes, AttendsToGenes):
     """Nicheformer, frozen; genes are ``var["ensembl_id"]`` where that column exists, else ``var_names``.
 
     Parameters
@@ -217,20 +217,6 @@ class Nicheformer(PublishedWeights, FineTunes):
         target = np.concatenate([np.linspace(1, 0, n, dtype=np.float32) for n in n_genes])
         return Reconstruction(target=target, cell=cell, layers=layers)
 
-    def score_gene_pairs(self, cells: AnnData, *, genes: Sequence[str]) -> NDArray[np.float32]:
-        """Return attention between genes ``(n_genes, n_genes)``: what the column's gene pays to the row's.
-
-        Mean over heads, blocks and the cells that have both genes, as in
-        :func:`~scfm_eval.models.attention.pair_scores`; raises like :meth:`embed`.
-        """
-        read = self._read(cells)
-        return pair_scores(
-            lambda batch: self._network.attention([read[i] for i in batch]),
-            read,
-            asked=self._gene_tokens(genes),
-            **self._how(),
-        )
-
     @property
     def _full_length(self) -> int:
         return int(self._network.sizes["length"])
@@ -251,6 +237,9 @@ class Nicheformer(PublishedWeights, FineTunes):
             self._lengths(read),
             **self._how(),
         )
+
+    def _attention(self, read: Sequence[NDArray[np.int64]]) -> Tensor:
+        return self._network.attention(read)
 
     def _encoder(self) -> Encoder:
         from torch import nn

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.models import checkpoint, options
-from scfm_eval.models.attention import pair_scores
+from scfm_eval.models.attention import AttendsToGenes
 from scfm_eval.models.batching import (
     Precision,
     chosen_batch_size,
@@ -61,7 +61,7 @@ _USUAL_LENGTH = 2048
 _OWN_DEPTH = "f1"
 
 
-class ScFoundation(PublishedWeights, FineTunes):
+class ScFoundation(PublishedWeights, FineTunes, AttendsToGenes):
     """scFoundation, frozen.
 
     A checkpoint holds three networks of one shape: two that embed cells, and ``gene``, which answers whatever is asked
@@ -204,7 +204,7 @@ class ScFoundation(PublishedWeights, FineTunes):
 
         It is what says to the network ``gene`` which gene a value is of; the value itself is left out.
         """
-        return gene_rows(self._gene_network.gene_vectors(), token=gene_places(genes, order=self.genes))
+        return gene_rows(self._gene_network.gene_vectors(), token=self._gene_tokens(genes))
 
     def embed_genes_in_cells(self, cells: AnnData, *, stabiliser: Stabiliser = "cell") -> NDArray[np.float32]:
         """Return the decoder's vector of every gene of the list in every cell ``(n_cells, n_list, d)``.
@@ -265,20 +265,6 @@ class ScFoundation(PublishedWeights, FineTunes):
             target=np.concatenate([values[:-N_DEPTH] for _, values in read]), cell=cell, layers=layers
         )
 
-    def score_gene_pairs(self, cells: AnnData, *, genes: Sequence[str]) -> NDArray[np.float32]:
-        """Return attention between genes ``(n_genes, n_genes)``: what the column's gene pays to the row's.
-
-        Mean over heads, the encoder's blocks in the network ``gene``, and the cells that have both genes, as in
-        :func:`~scfm_eval.models.attention.pair_scores`; raises like :meth:`embed`.
-        """
-        read, network = self._read(cells), self._gene_network
-        return pair_scores(
-            lambda batch: network.attention([read[i] for i in batch]),
-            [places for places, _ in read],
-            asked=gene_places(genes, order=self.genes),
-            **self._how(),
-        )
-
     @cached_property
     def _gene_network(self) -> ScFoundationNetwork:
         from scfm_eval.models.scfoundation_network import load_network
@@ -308,6 +294,13 @@ class ScFoundation(PublishedWeights, FineTunes):
     @property
     def _full_length(self) -> int:
         return _USUAL_LENGTH
+
+    def _gene_tokens(self, genes: Sequence[str]) -> NDArray[np.int64]:
+        return gene_places(genes, order=self.genes)
+
+    def _attention(self, read: Sequence[Sentence]) -> Tensor:
+        # questions about genes go to the network of that name
+        return self._gene_network.attention(read)
 
     def _encoder(self) -> Encoder:
         from torch import nn

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scfm_eval.datasets.download import RemoteFile, fetch
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.models import checkpoint, options
-from scfm_eval.models.attention import pair_scores
+from scfm_eval.models.attention import AttendsToGenes
 from scfm_eval.models.batching import (
     Precision,
     chosen_batch_size,
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 _PUBLISHED_LENGTH = 1200
 
 
-class ScGPT(PublishedWeights, FineTunes):
+class ScGPT(PublishedWeights, FineTunes, AttendsToGenes):
     """scGPT whole-human, frozen.
 
     Other checkpoints of the same architecture (brain, blood, heart, lung, kidney, pan-cancer, continual) are not
@@ -207,20 +207,6 @@ class ScGPT(PublishedWeights, FineTunes):
         )
         return Reconstruction(target=np.concatenate([values[1:] for _, values in read]), cell=cell, layers=layers)
 
-    def score_gene_pairs(self, cells: AnnData, *, genes: Sequence[str]) -> NDArray[np.float32]:
-        """Return attention between genes ``(n_genes, n_genes)``: what the column's gene pays to the row's.
-
-        Mean over heads, blocks and the cells that have both genes, as in
-        :func:`~scfm_eval.models.attention.pair_scores`; raises like :meth:`embed`.
-        """
-        read = self._read(cells)
-        return pair_scores(
-            lambda batch: self._network.attention([read[i] for i in batch]),
-            [tokens for tokens, _ in read],
-            asked=self._gene_tokens(genes),
-            **self._how(),
-        )
-
     def perturb(self, cells: AnnData, *, genes: Sequence[str], effect: Effect) -> NDArray[np.float32]:
         """Return rows as :meth:`embed` does, after a knockdown to the lowest or an activation to the highest bin.
 
@@ -267,6 +253,9 @@ class ScGPT(PublishedWeights, FineTunes):
             self._lengths(read),
             **self._how(),
         )
+
+    def _attention(self, read: Sequence[Sentence]) -> Tensor:
+        return self._network.attention(read)
 
     def _encoder(self) -> Encoder:
         from torch import nn

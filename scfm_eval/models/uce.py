@@ -17,7 +17,7 @@ from scfm_eval.datasets.archives import take_out
 from scfm_eval.datasets.download import RemoteFile
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.models import options
-from scfm_eval.models.attention import pair_scores
+from scfm_eval.models.attention import AttendsToGenes
 from scfm_eval.models.batching import (
     Precision,
     chosen_batch_size,
@@ -54,7 +54,7 @@ _GENES_AT_ONCE = 1024
 _UPSTREAM_BATCH = 25
 
 
-class UCE(PublishedWeights, FineTunes):
+class UCE(PublishedWeights, FineTunes, AttendsToGenes):
     """UCE with 33 layers, frozen; genes are symbols in ``var_names``, whatever their case.
 
     A gene can be read where it has a protein embedding and one place in the genome. Several columns of one gene are
@@ -241,20 +241,6 @@ class UCE(PublishedWeights, FineTunes):
                 made[part] = self._network.vectors(rows).float().cpu().numpy()
         return made
 
-    def score_gene_pairs(self, cells: AnnData, *, genes: Sequence[str]) -> NDArray[np.float32]:
-        """Return attention between genes ``(n_genes, n_genes)``: what the column's gene pays to the row's.
-
-        Mean over heads, blocks and the cells that have both genes, as in
-        :func:`~scfm_eval.models.attention.pair_scores`; padding is masked. Raises like :meth:`embed`.
-        """
-        read = self._read(cells)
-        return pair_scores(
-            lambda batch: self._network.attention([read[i] for i in batch], table=self._table),
-            read,
-            asked=self._gene_tokens(genes),
-            **self._how(),
-        )
-
     def _gene_tokens(self, genes: Sequence[str]) -> NDArray[np.int64]:
         place = self.genes.places(genes)
         return np.where(place < 0, -1, self.genes.token[place])
@@ -297,6 +283,9 @@ class UCE(PublishedWeights, FineTunes):
     @property
     def _full_length(self) -> int:
         return self._sizes.pad_length
+
+    def _attention(self, read: Sequence[NDArray[np.int64]]) -> Tensor:
+        return self._network.attention(read, table=self._table)
 
     def _encoder(self) -> Encoder:
         from torch import nn
