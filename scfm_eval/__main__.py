@@ -5,10 +5,23 @@ from __future__ import annotations
 import argparse
 import sys
 
-from scfm_eval.commands import at_hand, compare, embed, export, html, log, rank, reference, report, reproduce, show
+from scfm_eval.commands import (
+    at_hand,
+    compare,
+    embed,
+    export,
+    guards,
+    html,
+    log,
+    rank,
+    reference,
+    report,
+    reproduce,
+    show,
+)
 from scfm_eval.errors import InvalidInputError
 
-_COMMANDS = (at_hand, embed, show, html, export, log, reproduce, compare, rank, reference, report)
+_COMMANDS = (at_hand, guards, embed, show, html, export, log, reproduce, compare, rank, reference, report)
 
 
 def main(arguments: list[str] | None = None) -> int:

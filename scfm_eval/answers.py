@@ -15,7 +15,7 @@ import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
 
-from scfm_eval import timing
+from scfm_eval import guards, timing
 from scfm_eval.cells import Cells, genes_as_read
 from scfm_eval.datasets.genes import resolve
 from scfm_eval.datasets.view import fingerprint, measured_names
@@ -336,6 +336,8 @@ class StoredAnswers:
             "adapter": adapter_sha256(self.model),
             "weights": self._weights_hash,
             "parameters": self.parameters(seed),
+            # what a guard would have refused is never taken for an answer that it has seen
+            **({"without_guards": guards.switched_off()} if guards.switched_off() else {}),
         }
 
     def _kept(

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from scfm_eval import about_models, ensembles, timing
+from scfm_eval import about_models, ensembles, guards, timing
 from scfm_eval.answers import StoredAnswers
 from scfm_eval.cells import Cells, model_view, require_organism
 from scfm_eval.datasets.dataset import Dataset
@@ -64,9 +64,12 @@ def evaluate(
     """
     about = card(model, name=name)
     _check(task, model, about, cells)
-    answers, read = ensembles.ask(model, about, cells, store, resident, weights=weights, member_weights=member_weights)
-    with timing.recording() as scoring, timing.phase("score"):
-        scored, failure = _scored(task, answers, seeds=seeds)
+    with guards.listening() as findings:
+        answers, read = ensembles.ask(
+            model, about, cells, store, resident, weights=weights, member_weights=member_weights
+        )
+        with timing.recording() as scoring, timing.phase("score"):
+            scored, failure = _scored(task, answers, seeds=seeds)
     result = Result(
         task=task.name,
         parameters=_parameters(task),
@@ -83,6 +86,7 @@ def evaluate(
         from_store=ensembles.from_store(answers) and not failure,
         arrays=ensembles.arrays(answers),
         notes=scored.notes + _told(answers, read),
+        findings=findings,
         failure=failure,
     )
     return with_layout(result, answers) if layouts and isinstance(task, Annotation) and not failure else result

@@ -76,6 +76,13 @@ def _add_means(group: pytest.OptionGroup) -> None:
     )
     group.addoption("--seeds", type=_positive, default=1, metavar="N", help="repeats of splits and trained baselines")
     group.addoption("--offline", action="store_true", help="never download")
+    group.addoption(
+        "--without-guard",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="switch a check off by its name, which the report then states; `scfm-eval guards` lists them; repeatable",
+    )
 
 
 def _add_sources(group: pytest.OptionGroup) -> None:

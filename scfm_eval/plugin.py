@@ -11,12 +11,13 @@ import tempfile
 import tomllib
 import warnings
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from scfm_eval import guards
 from scfm_eval.options import DEFAULT_DATASETS, pytest_addoption
 from scfm_eval.quiet import Quiet
 from scfm_eval.reporting import CLAIM_PROPERTY, COLLECTOR, COMPARISONS_PROPERTY
@@ -34,6 +35,7 @@ QUIET = pytest.StashKey[Quiet]()
 """Where a worker of a distributed run asks for the machine to itself."""
 N_COMPARED = pytest.StashKey[int]()
 """How many claims of the run compare with the reference."""
+_SWITCHED_OFF = pytest.StashKey[ExitStack]()
 
 
 def _check_writable(place: Path, *, what: str) -> None:
@@ -54,6 +56,9 @@ def _check_writable(place: Path, *, what: str) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Prepare the run, and let a stop by the scheduler still write the report."""
     config.stash[RUN] = Run(config)
+    config.stash[_SWITCHED_OFF] = ExitStack()
+    with _usage_errors():
+        config.stash[_SWITCHED_OFF].enter_context(guards.without(config.getoption("--without-guard")))
     worker = getattr(config, "workerinput", None)
     if worker is not None and Quiet.possible and config.option.basetemp:
         # beside the workers' own folders, which pytest removes after three more runs
@@ -66,6 +71,11 @@ def pytest_configure(config: pytest.Config) -> None:
         except ValueError:
             # not the main thread: somebody embeds pytest and handles signals there
             return
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Switch the guards on again."""
+    config.stash[_SWITCHED_OFF].close()
 
 
 def _interrupt(signum: int, _: object) -> None:

@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from scfm_eval.atomic import replacing
 from scfm_eval.errors import InvalidInputError
+from scfm_eval.guards import Finding
 from scfm_eval.results import Result, _Strict
 
 SCHEMA_VERSION = 2
@@ -150,8 +151,12 @@ class Report(_Strict):
         Whether the run was stopped before its end.
     environment
         Versions, machine and commit.
+    guards_off
+        Names of the guards that were switched off.
     results, verdicts
         What was measured, and what became of each claim.
+    findings
+        What guards tell of the run as a whole.
     paired_tests, landscape
         What follows from several results: tests of pairs of fine-tuned models, and whether roughness goes with error.
     """
@@ -161,6 +166,8 @@ class Report(_Strict):
     command: list[str]
     interrupted: bool = False
     environment: dict[str, Any]
+    guards_off: list[str] = Field(default_factory=list)
+    findings: list[Finding] = Field(default_factory=list)
     results: list[Result]
     verdicts: list[Verdict]
     paired_tests: list[PairedTest] = Field(default_factory=list)

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from scfm_eval import guards
+
 if TYPE_CHECKING:
     from scfm_eval.report import Outcome, Report, Verdict
     from scfm_eval.results import Result
@@ -102,6 +104,7 @@ class _Collector:
 
     def _report(self) -> Report:
         from scfm_eval.environment import environment
+        from scfm_eval.power import powerless_scores
         from scfm_eval.report import LandscapeCheck, PairedTest, Report
         from scfm_eval.tasks.landscape import landscape_correlation
         from scfm_eval.tasks.pairs import paired_tests
@@ -112,6 +115,8 @@ class _Collector:
             command=["pytest", *sys.argv[1:]],
             interrupted=self.interrupted,
             environment=environment(self.config.rootpath, workers=self.config.getoption("numprocesses", None) or 1),
+            guards_off=guards.switched_off(),
+            findings=powerless_scores(results),
             results=results,
             verdicts=[self.verdicts[key] for key in sorted(self.verdicts)],
             paired_tests=[PairedTest(**row) for row in paired_tests(results)],

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from scfm_eval.guards import Finding
 from scfm_eval.metrics.metric import InapplicableMetricError, Metric, Statistic, UndefinedMetricError
 from scfm_eval.metrics.resampling import interval, n_drawn, replicates
 from scfm_eval.score import Score
@@ -75,6 +76,7 @@ class DatasetRecord(_Strict):
     organism: str = ""
     licence: str = ""
     citation: str = ""
+    findings: list[Finding] = Field(default_factory=list, description="what guards tell of the cells and their keys")
 
 
 class ModelRecord(_Strict):
@@ -155,6 +157,7 @@ class Result(_Strict):
         description="store key of what the first seed used, by answer; after a comma that it learned from a part",
     )
     notes: list[str] = Field(default_factory=list)
+    findings: list[Finding] = Field(default_factory=list, description="what guards tell of the answers and scores")
     failure: str = Field(default="", description="why the model gave no answer; every score is then undefined")
 
     @property

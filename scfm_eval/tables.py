@@ -10,6 +10,7 @@ from rich.table import Table
 
 from scfm_eval.about_models import failures
 from scfm_eval.escape import one_line
+from scfm_eval.findings import told
 from scfm_eval.report import LandscapeCheck, PairedTest, Report, SplitTest
 from scfm_eval.results import Result, by_role
 from scfm_eval.side_by_side import best_value, is_best, side_by_side
@@ -21,6 +22,8 @@ _LEGEND = "* is the best of models and baselines, [] the 95 % interval\n"
 
 def render(report: Report, *, width: int, task: str | None = None) -> str:
     """Return which models gave no answer, one table per task as text, and what follows from several results.
+
+    At the end stands what guards tell.
 
     Parameters
     ----------
@@ -47,13 +50,16 @@ def render(report: Report, *, width: int, task: str | None = None) -> str:
     for table in tables:
         # cut numbers cannot be read, a wide table can be scrolled
         Console(file=out, width=max(width, 40 + 36 * len(table.columns)), color_system=None, markup=False).print(table)
-    told = "".join(f"NO ANSWER, neither a win nor a loss: {one_line(f'{one.text} ({one.where})')}\n" for one in silent)
+    unanswered = "".join(
+        f"NO ANSWER, neither a win nor a loss: {one_line(f'{one.text} ({one.where})')}\n" for one in silent
+    )
     return (
-        told
+        unanswered
         + out.getvalue()
         + _LEGEND
         + "".join(f"{one_line(_undefined(result))}\n" for result in shown if _lacks_headline(result))
         + "".join(map(_landscape, report.landscape if task in (None, "landscape") else []))
+        + "".join(f"GUARD {one_line(str(one))}\n" for one in told(report.model_copy(update={"results": shown})))
     )
 
 

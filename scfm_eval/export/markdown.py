@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from scfm_eval.about_models import stated
 from scfm_eval.escape import markdown, markdown_table
 from scfm_eval.export.sheets import Entry, Sheet, claims, sheets
+from scfm_eval.findings import told
 from scfm_eval.report import Report
 
 LEGEND = (
@@ -36,6 +37,8 @@ def _page(name: str, report: Report) -> list[str]:
         parts += [part for sheet in tables if sheet.task == task for part in _sheet(sheet)]
     cards = stated(report.results)
     parts += ["## Models", "\n".join(f"- {markdown(line)}" for line in cards)] if cards else []
+    found = told(report)
+    parts += ["## What the guards found", "\n".join(f"- {markdown(str(one))}" for one in found)] if found else []
     heads, rows = claims(report)
     parts.append("## Claims")
     return [*parts, _table(heads, [[markdown(cell) for cell in row] for row in rows]) if rows else "No claims."]

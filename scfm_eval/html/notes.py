@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from scfm_eval.findings import told
 from scfm_eval.report import Report
 
 
@@ -32,6 +33,11 @@ def leaks(report: Report) -> list[Note]:
         if result.model.saw_dataset_in_pretraining:
             seen[result.model.name, result.dataset.name].add(result.task)
     return [Note(f"{model} saw {dataset} in pretraining", _listed(tasks)) for (model, dataset), tasks in seen.items()]
+
+
+def found(report: Report) -> list[Note]:
+    """Return what guards tell, and which of them were switched off."""
+    return [Note(one.text, one.where or "the whole run") for one in told(report)]
 
 
 def notes(report: Report) -> list[Note]:

@@ -16,7 +16,7 @@ from scfm_eval.html import sections
 from scfm_eval.html.bundles import charts_bundle, tables_bundle
 from scfm_eval.html.data import data_element, json_of
 from scfm_eval.html.leaderboard import leaderboard
-from scfm_eval.html.notes import Note, leaks, notes
+from scfm_eval.html.notes import Note, found, leaks, notes
 from scfm_eval.html.tables import Table
 from scfm_eval.html.verdict import TopVerdict, top_verdict
 from scfm_eval.report import LandscapeCheck, Report
@@ -54,7 +54,7 @@ class ReportSection:
         The report.
     key
         Tells its ids in the page from those of other reports.
-    verdict, leaks, notes
+    verdict, leaks, found, notes
         What stands on top.
     leaderboard
         Models by tasks; ``None`` without results.
@@ -70,6 +70,7 @@ class ReportSection:
     key: str
     verdict: TopVerdict
     leaks: Sequence[Note]
+    found: Sequence[Note]
     notes: Sequence[Note]
     leaderboard: Table | None
     figures: Sequence[Figure]
@@ -109,6 +110,7 @@ def _part(report: Report, *, key: str) -> ReportSection:
         key=key,
         verdict=top_verdict(report),
         leaks=leaks(report),
+        found=found(report),
         notes=notes(report),
         leaderboard=leaderboard(report) if report.results else None,
         figures=[figure for figure in drawn if figure.task not in names],

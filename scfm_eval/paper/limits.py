@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
 from scfm_eval.about_models import exceptions, failures
+from scfm_eval.findings import told
 from scfm_eval.paper.document import Block, Entries, Heading, entries, table
 from scfm_eval.paper.setting import commit
 from scfm_eval.paper.sources import Source, all_results
@@ -36,6 +37,7 @@ def limits(sources: Sequence[Source]) -> list[Block]:
     return [
         Heading("Limits"),
         entries(general or ["Nothing was measured, so that nothing follows."]),
+        *_found(sources),
         *_notes(results),
         *_undefined(results),
         *_unlike_passes(sources),
@@ -188,6 +190,11 @@ def _notes(results: Sequence[Result]) -> list[Block]:
         tasks[dataset, _of_all(models, together[task, dataset]), note].append(task)
     said = [f"{listed(found)} on {dataset}, {who}: {note}" for (dataset, who, note), found in tasks.items()]
     return [Heading("Notes of the results", level=2), entries(said)] if said else []
+
+
+def _found(sources: Sequence[Source]) -> list[Block]:
+    said = [str(one) for source in sources for one in told(source.report)]
+    return [Heading("What the guards found", level=2), entries(said)] if said else []
 
 
 def _of_all(models: set[str], present: set[str]) -> str:
