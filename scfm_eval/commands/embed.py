@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
 
+from scfm_eval import guards
 from scfm_eval.commands.written import refusing
 from scfm_eval.consent import accept_licences
 from scfm_eval.errors import InvalidInputError
@@ -37,6 +39,9 @@ def add_to(commands: Any) -> None:
     )
     embed.add_argument("--accept-licence", action="append", default=[], metavar="NAME")
     embed.add_argument("--offline", action="store_true", help="never download")
+    embed.add_argument(
+        "--without-guard", action="append", default=[], metavar="NAME", help="switch off a check of `scfm-eval guards`"
+    )
     embed.set_defaults(act=_embed)
 
 
@@ -63,16 +68,17 @@ def _embed(asked: argparse.Namespace) -> None:
     settings = {"device": asked.device, "precision": asked.precision, "offline": asked.offline}
     if asked.batch_size is not None:
         settings["batch_size"] = asked.batch_size
-    whole, key = embedded(
-        dataset,
-        model,
-        weights=Path(weights) if weights else None,
-        store=Store(),
-        resident=Resident(**settings),
-        key=asked.key,
-        orthologs=asked.orthologs,
-        seed=asked.seed,
-    )
+    with guards.without(asked.without_guard):
+        whole, key = embedded(
+            dataset,
+            model,
+            weights=Path(weights) if weights else None,
+            store=Store(),
+            resident=Resident(**settings),
+            key=asked.key,
+            orthologs=asked.orthologs,
+            seed=asked.seed,
+        )
     with refusing(asked.out):
         write_cells(whole, asked.out)
     made = whole.uns["scfm_eval"][key]
@@ -81,6 +87,8 @@ def _embed(asked: argparse.Namespace) -> None:
         f"{made['readable_genes']:.1%} of the genes with {made['readable_counts']:.1%} of the counts"
         + "".join(f"; {made[told]}" for told in ("genes_read_as", "note") if made[told])
     )
+    for line in (*(f"{name} was switched off" for name in json.loads(made["guards_off"])), *json.loads(made["found"])):
+        print(f"GUARD {line}")
 
 
 def _pair(text: str, *, name: str) -> tuple[str, str]:

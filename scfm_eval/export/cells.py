@@ -11,6 +11,7 @@ import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
 
+from scfm_eval import guards
 from scfm_eval.answers import OF_A_PART
 from scfm_eval.atomic import replacing
 from scfm_eval.cells import Cells
@@ -47,7 +48,8 @@ def annotated(report: Report, dataset: Dataset, *, store: Store) -> tuple[AnnDat
         If the report has nothing of this dataset, or its cells are not those that were measured.
     """
     results = [result for result in report.results if result.dataset.name == dataset.name]
-    cells = Cells(dataset, dataset.load())
+    with guards.without(report.guards_off):
+        cells = Cells(dataset, dataset.load())
     _refuse_others(results, cells, known=datasets_of(report))
     made = cells.adata.copy()
     models = dict.fromkeys(result.model.name for result in results)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from anndata import AnnData
 
+from scfm_eval import guards
 from scfm_eval.about_models import mapped
 from scfm_eval.answers import StoredAnswers
 from scfm_eval.cells import Cells, model_view
@@ -75,12 +76,16 @@ def embedded(
     whole = read_h5ad(dataset.path) if dataset.path is not None else cells.adata.copy()
     _require_free(whole, key)
     folder = weights_folder(model, weights, offline=bool(resident.settings.get("offline")))
-    seen, readable = model_view(model, about, cells, weights=folder)
-    answers = StoredAnswers(model, about, cells, seen, store, resident, folder)
-    # by name, and a plain array: the store gives a memory map
-    rows = cells.adata.obs_names.get_indexer(whole.obs_names.astype(str))
-    whole.obsm[key] = np.array(answers.embed(seed=seed)[rows])
-    made = _what_made_it(answers, readable, seed=seed)
+    with guards.listening() as found:
+        seen, readable = model_view(model, about, cells, weights=folder)
+        answers = StoredAnswers(model, about, cells, seen, store, resident, folder)
+        rows = cells.adata.obs_names.get_indexer(whole.obs_names.astype(str))
+        # by name, and a plain array: the store gives a memory map
+        whole.obsm[key] = np.array(answers.embed(seed=seed)[rows])
+    made = _what_made_it(answers, readable, seed=seed) | {
+        "guards_off": json.dumps(guards.switched_off()),
+        "found": json.dumps([str(finding) for finding in found]),
+    }
     whole.uns["scfm_eval"] = {**whole.uns.get("scfm_eval", {}), key: made}
     return whole, key
 
