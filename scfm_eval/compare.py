@@ -40,8 +40,9 @@ class Changes:
     ----------
     scores
         One row per score of a task, dataset and model that both have: ``before``, ``after``, their paired
-        ``difference`` with its 95 % interval ``low`` to ``high``, ``p`` (two-sided, normal, with the standard deviation
-        of the paired resamples) and ``q`` (p corrected over all scores of the table that differ, Benjamini–Hochberg).
+        ``difference`` with its 95 % interval ``low`` to ``high``, ``p`` (two-sided, Student's t, with the standard
+        deviation of the paired resamples) and ``q`` (p corrected over all scores of the table that differ,
+        Benjamini–Hochberg).
         ``finding`` is ``identical``, ``better``, ``worse``, ``noise`` (the interval holds zero, or q is above 0.05),
         ``no interval``, ``undefined``, ``now undefined``, ``now defined``, ``only before``, ``only after``, or
         ``not comparable``, where nothing is subtracted; ``reason`` says why.

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from scfm_eval.metrics.noise import rerun_noise
 from scfm_eval.metrics.significance import benjamini_hochberg
 from scfm_eval.ranking import COSTS, LEVEL
 from scfm_eval.report import Report
@@ -97,8 +98,8 @@ def _moved(before: Score, after: Score) -> Row:
     found, standing = after.compare(before, ">"), after.standing(before)
     if standing is None:
         return moved | {"finding": "no interval", "reason": found.reason}
-    spread = float(np.nanstd(after.replicates - before.replicates, ddof=1))
-    p = float(2 * stats.norm.sf(abs(difference) / spread)) if spread > 0 else math.nan
+    noise = rerun_noise(after.replicates - before.replicates, by_seed=np.empty(0), n_units=after.n_units)
+    p = float(2 * stats.t.sf(abs(difference) / noise.sd, df=noise.freedom)) if noise.sd > 0 else math.nan
     return moved | {"low": found.low, "high": found.high, "p": p, "finding": _STANDING[standing]}
 
 

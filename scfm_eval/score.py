@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from scfm_eval.metrics.metric import UndefinedMetricError
 from scfm_eval.metrics.noise import rerun_noise
-from scfm_eval.metrics.resampling import interval
+from scfm_eval.metrics.resampling import FEW_UNITS, interval
 from scfm_eval.wording import signed, with_interval
 
 _ROUNDING = 1e-9
@@ -23,8 +23,7 @@ _ROUNDING = 1e-9
 RUN_LEVEL = 0.05
 """Probability that any comparison with the reference is red in a run of an unchanged model."""
 
-_FEW_UNITS = 30
-"""Below so many cells, donors or regulators a control that cannot be told is no fault of the suite."""
+_SAME_CELLS = "score both with the same task, dataset and seeds (guard same_cells, which is always on)"
 
 _made: ContextVar[list[Comparison] | None] = ContextVar("comparisons", default=None)
 _n_with_reference: ContextVar[int] = ContextVar("comparisons with the reference", default=1)
@@ -187,9 +186,9 @@ class Score(float):
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """95 % percentile interval, or ``None`` where there are no resamples, or some have no value."""
+        """95 % interval, or ``None`` where there are no resamples, or some have no value."""
         try:
-            return interval(self.replicates) if self.replicates.size else None
+            return interval(self.replicates, n_units=self.n_units) if self.replicates.size else None
         except UndefinedMetricError:
             return None
 
@@ -284,7 +283,7 @@ class Score(float):
             That is so; the claim is then skipped.
         """
         bounds = self.interval
-        if bounds is None or self.n_units is None or self.n_units >= _FEW_UNITS:
+        if bounds is None or self.n_units is None or self.n_units >= FEW_UNITS:
             return
         noise = rerun_noise(self.replicates, by_seed=np.empty(0), n_units=self.n_units)
         spread = noise.sd * noise.limit(level=0.005)
@@ -305,7 +304,7 @@ class Score(float):
         if not (self.applies and other.applies) or self._undecidable(other):
             return None
         try:
-            side = _side(*interval(self.replicates - other.replicates))
+            side = _side(*interval(self.replicates - other.replicates, n_units=self.n_units))
         except UndefinedMetricError:
             return None
         return side if self.higher_is_better or not side else 1 if side < 0 else -1
@@ -326,7 +325,7 @@ class Score(float):
         difference = float(self) - float(other)
         paired = self.replicates - (other.replicates if isinstance(other, Score) else other)
         try:
-            low, high = interval(paired)
+            low, high = interval(paired, n_units=self.n_units)
         except UndefinedMetricError as undefined:
             return Comparison(str(self), relation, right, holds=False, reason=str(undefined))
         if isinstance(other, Score) and relation.endswith("level with"):
@@ -353,7 +352,7 @@ class Score(float):
             if math.isnan(score):
                 return f"{score} has no value" if isinstance(score, Score) else "the number is not a number"
         if isinstance(other, Score) and self.pairing != other.pairing:
-            return "the two were not measured on the same cells, folds and seeds"
+            return f"the two were not measured on the same cells, folds and seeds: {_SAME_CELLS}"
         if isinstance(other, Score) and self.higher_is_better != other.higher_is_better:
             return "of one of the two higher is better, of the other lower"
         without = [score for score in (self, other) if isinstance(score, Score) and not score.replicates.size]

@@ -11,7 +11,7 @@ from sklearn.cluster import KMeans
 
 from scfm_eval.metrics.how import made_with
 from scfm_eval.metrics.inputs import as_categories, finite_matrix, require_several
-from scfm_eval.metrics.metric import Statistic, metric
+from scfm_eval.metrics.metric import AMONG_CELLS, Statistic, metric
 from scfm_eval.metrics.silhouettes import silhouettes_of_sums
 from scfm_eval.metrics.weighted import Floats, group_sums, ratio, weighted_mean
 
@@ -145,7 +145,8 @@ def asw(X: ArrayLike, *, labels: ArrayLike) -> Statistic:
     def of_weights(weights: Floats) -> Floats:
         return weighted_mean(weights, widths)
 
-    return Statistic(of_weights, n_cells=len(widths), how=made_with("scipy", distance="cosine"))
+    how = made_with("scipy", distance="cosine")
+    return Statistic(of_weights, n_cells=len(widths), how=how, spread=AMONG_CELLS)
 
 
 def _agreement(
@@ -165,7 +166,7 @@ def _agreement(
         return of_counts((joint, by_cluster, by_label))
 
     how = made_with("scipy", n_clusters=n_clusters, n_labels=n_labels, **parameters)
-    return Statistic(of_weights, n_cells=n_cells, how=how)
+    return Statistic(of_weights, n_cells=n_cells, how=how, spread=AMONG_CELLS)
 
 
 def _nmi_of_counts(counts: Counts) -> Floats:

@@ -106,7 +106,9 @@ def shift_test(change: Floats, control: Floats, *, n_cells: int) -> tuple[Floats
 def _variance_at(wanted: Floats, *, mean: Floats, variance: Floats) -> Floats:
     """Return the variance ``(n_genes,)`` that genes of the ``wanted`` means have."""
     expressed = np.flatnonzero(mean > 0)
-    bins = np.array_split(expressed[np.argsort(mean[expressed])], max(1, min(_BINS, len(expressed) // 5)))
+    bins = np.array_split(
+        expressed[np.argsort(mean[expressed], kind="stable")], max(1, min(_BINS, len(expressed) // 5))
+    )
     centres = np.array([mean[genes].mean() for genes in bins])
     ratios = np.array([variance[genes].sum() / mean[genes].sum() for genes in bins])
     return np.asarray(wanted * np.interp(wanted, centres, ratios))

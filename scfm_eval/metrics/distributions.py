@@ -117,18 +117,12 @@ def _squared_distances(X: ArrayLike, Y: ArrayLike) -> tuple[Floats, Floats, Floa
         raise UndefinedMetricError(f"{len(first)} and {len(second)} cells: a set needs two for a distance within")
     middle = first.mean(axis=0)
     first, second = first - middle, second - middle
-    return _between(first, second), _within(first), _within(second)
+    return _between(first, second), _between(first, first), _between(second, second)
 
 
 def _between(X: Floats, Y: Floats) -> Floats:
     lengths = (X**2).sum(axis=1)[:, None] + (Y**2).sum(axis=1)[None, :]
     return np.asarray(np.maximum(lengths - 2 * (X @ Y.T), 0.0))
-
-
-def _within(X: Floats) -> Floats:
-    squares = _between(X, X)
-    np.fill_diagonal(squares, 0.0)
-    return squares
 
 
 def _mean_of_pairs(within: Floats) -> float:

@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.metrics.how import made_with
 from scfm_eval.metrics.inputs import as_categories, finite_matrix
-from scfm_eval.metrics.metric import Statistic, UndefinedMetricError, metric
+from scfm_eval.metrics.metric import AMONG_CELLS, Statistic, UndefinedMetricError, metric
 from scfm_eval.metrics.neighbors import nearest_neighbors
 from scfm_eval.metrics.weighted import Floats, group_sums, mean_defined, ratio
 
@@ -88,7 +88,7 @@ def intra_type_jaccard(
         n_groups=n_groups,
         n_cells_in_groups=int((groups >= 0).sum()),
     )
-    return Statistic(of_weights, n_cells=n_cells, how=how)
+    return Statistic(of_weights, n_cells=n_cells, how=how, spread=AMONG_CELLS)
 
 
 @metric(best=1.0, worst=0.0, source=SOURCE)
@@ -126,7 +126,8 @@ def jaccard_published(X: ArrayLike, *, own_space: ArrayLike, batch: ArrayLike, n
     def of_weights(weights: Floats) -> Floats:
         return mean_defined(_jaccard(weights, degrees, groups=groups, n_groups=len(names)))
 
-    return Statistic(of_weights, n_cells=n_cells, how=made_with("scikit-learn", n_neighbors=n_neighbors))
+    how = made_with("scikit-learn", n_neighbors=n_neighbors)
+    return Statistic(of_weights, n_cells=n_cells, how=how, spread=AMONG_CELLS)
 
 
 def _large_groups(groups: NDArray[np.int64], *, min_cells: int) -> NDArray[np.int64]:

@@ -19,6 +19,8 @@ GRAPH_NEIGHBORS = 50
 N_COMPONENTS = 100
 ALPHA = 0.05
 FEWEST_CELLS = 10
+_SPREAD = 3.0
+"""Diffusion lets each cell count for its whole label, not for its neighbours only."""
 
 
 @metric(best=1.0, worst=0.0, source="10.1038/s41592-018-0254-1")
@@ -69,7 +71,8 @@ def kbet(neighbors: Neighbors, *, labels: ArrayLike, batch: ArrayLike) -> Statis
         labels_left_out=names[left_out].tolist(),
         neighbors=neighbors.how,
     )
-    return group_mean_statistic(accepted, codes=np.where(tested, codes, -1), n_groups=len(names), how=how)
+    kept = np.where(tested, codes, -1)
+    return group_mean_statistic(accepted, codes=kept, n_groups=len(names), how=how, spread=_SPREAD)
 
 
 def _accepted(graph: csr_array, batch: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -17,7 +17,7 @@ from scfm_eval.metrics.clustering import ari, nmi
 from scfm_eval.metrics.how import made_with
 from scfm_eval.metrics.inputs import as_categories, require_several
 from scfm_eval.metrics.kernels import fuzzy_connectivities
-from scfm_eval.metrics.metric import Statistic, metric
+from scfm_eval.metrics.metric import AMONG_CELLS, Statistic, metric
 from scfm_eval.metrics.neighbors import Neighbors
 from scfm_eval.metrics.silhouettes import silhouette_label
 from scfm_eval.metrics.weighted import Floats
@@ -123,7 +123,8 @@ def nmi_leiden(clusterings: Clusterings, *, labels: ArrayLike, half: ArrayLike) 
         return _mean([part.of_weights(weights[:, cells]) for part, cells in zip(scored, parts, strict=True)])
 
     used = clusterings.resolutions[chosen[::-1]].tolist()
-    return Statistic(of_weights, n_cells=len(names), how=clusterings.how | {"resolution_of_each_half": used})
+    how = clusterings.how | {"resolution_of_each_half": used}
+    return Statistic(of_weights, n_cells=len(names), how=how, spread=AMONG_CELLS)
 
 
 @metric(best=1.0, worst=0.0, source=_SOURCE)
@@ -149,7 +150,7 @@ def nmi_leiden_oracle(clusterings: Clusterings, *, labels: ArrayLike) -> Statist
     names = np.asarray(labels).astype(str)
     chosen = _best(clusterings, names, cells=np.arange(len(names)))
     of_weights = nmi.statistic(clusterings.clusters[chosen], labels=names).of_weights
-    return Statistic(of_weights, n_cells=len(names), how=_how_chosen(clusterings, chosen))
+    return Statistic(of_weights, n_cells=len(names), how=_how_chosen(clusterings, chosen), spread=AMONG_CELLS)
 
 
 @metric(best=1.0, worst=0.0, source=_SOURCE)
@@ -177,7 +178,7 @@ def avg_bio(clusterings: Clusterings, *, X: ArrayLike, labels: ArrayLike) -> Sta
     def of_weights(weights: Floats) -> Floats:
         return _mean([member.of_weights(weights) for member in members])
 
-    return Statistic(of_weights, n_cells=len(names), how=_how_chosen(clusterings, chosen))
+    return Statistic(of_weights, n_cells=len(names), how=_how_chosen(clusterings, chosen), spread=AMONG_CELLS)
 
 
 def _best(clusterings: Clusterings, labels: NDArray[np.str_], *, cells: NDArray[np.int64]) -> int:

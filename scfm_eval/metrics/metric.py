@@ -20,6 +20,10 @@ class InapplicableMetricError(UndefinedMetricError):
     """Whatever the model answers there is no value: it, or the dataset, lacks what the metric needs."""
 
 
+AMONG_CELLS = 2.0
+"""Spread of a mean of what pairs of cells have: each cell counts once as itself, and once for the others."""
+
+
 @dataclass(frozen=True)
 class Statistic:
     """A value as a function of how often each cell counts.
@@ -34,11 +38,16 @@ class Statistic:
         Number of cells that the weights refer to.
     how
         How the value was obtained: package versions and parameters.
+    spread
+        How many times wider the value varies between samples of cells than ``of_weights`` does between weights, at
+        least 1: :data:`AMONG_CELLS` where the value of a cell depends on which other cells there are, since weights
+        only say how often the cell itself counts.
     """
 
     of_weights: Callable[[NDArray[np.float64]], NDArray[np.float64]]
     n_cells: int
     how: dict[str, Any] = field(default_factory=dict)
+    spread: float = 1.0
 
     def value(self) -> float:
         """Return the value on the cells as they are, each counted once."""

@@ -10,7 +10,7 @@ from scipy.sparse.csgraph import connected_components
 from scfm_eval.metrics.how import made_with
 from scfm_eval.metrics.inputs import as_categories, require_several
 from scfm_eval.metrics.kernels import perplexity_kernel
-from scfm_eval.metrics.metric import Statistic, UndefinedMetricError, metric
+from scfm_eval.metrics.metric import AMONG_CELLS, Statistic, UndefinedMetricError, metric
 from scfm_eval.metrics.neighbors import Neighbors
 from scfm_eval.metrics.weighted import Floats, group_mean_statistic, weighted_median
 
@@ -110,7 +110,7 @@ def _median_statistic(values: Floats, neighbors: Neighbors) -> Statistic:
 
     k = neighbors.n_neighbors
     how = made_with("scipy", n_neighbors=k, perplexity=k // 3, neighbors=neighbors.how)
-    return Statistic(of_weights, n_cells=neighbors.n_cells, how=how)
+    return Statistic(of_weights, n_cells=neighbors.n_cells, how=how, spread=AMONG_CELLS)
 
 
 @metric(best=1.0, worst=0.0, source="10.1038/s41592-021-01336-8")
@@ -146,4 +146,4 @@ def graph_connectivity(neighbors: Neighbors, *, labels: ArrayLike) -> Statistic:
         sizes = np.bincount(pieces)[pieces]
         in_largest[cells] = pieces == pieces[np.argmax(sizes)]
     how = made_with("scipy", n_neighbors=k, components="strong", neighbors=neighbors.how)
-    return group_mean_statistic(in_largest, codes=codes, n_groups=len(names), how=how)
+    return group_mean_statistic(in_largest, codes=codes, n_groups=len(names), how=how, spread=AMONG_CELLS)

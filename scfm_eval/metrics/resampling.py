@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.metrics.inputs import as_categories
 from scfm_eval.metrics.metric import Statistic, UndefinedMetricError
 
 BLOCK_BYTES = 64 * 2**20
+
+FEW_UNITS = 30
+"""Below so many cells, donors or regulators little is known of how they vary."""
+
+_ENOUGH = 2
 
 
 def bootstrap_weights(*, units: ArrayLike, strata: ArrayLike, n_resamples: int, seed: int) -> NDArray[np.int16]:
@@ -62,7 +70,8 @@ def replicates(statistic: Statistic, weights: NDArray[np.integer | np.floating])
     """Return the value of ``statistic`` for each row of ``weights`` ``(n_resamples, n_cells)``.
 
     Memory stays bounded: blocks of at most 64 MB of weights, and at least one resample, are evaluated at a time.
-    A resample on which the metric has no value is nan.
+    A resample on which the metric has no value is nan. Where cells count for each other's value too, which the weights
+    do not say, the values lie farther from their mean by ``statistic.spread``.
     """
     if weights.ndim != 2 or weights.shape[1] != statistic.n_cells:
         raise InvalidInputError(
@@ -73,20 +82,70 @@ def replicates(statistic: Statistic, weights: NDArray[np.integer | np.floating])
     step = max(1, BLOCK_BYTES // (8 * statistic.n_cells))
     starts = range(0, len(weights), step)
     blocks = [statistic.of_weights(weights[start : start + step].astype(np.float64)) for start in starts]
-    return np.concatenate(blocks) if blocks else np.empty(0)
+    found = np.concatenate(blocks) if blocks else np.empty(0)
+    if statistic.spread == 1 or not np.isfinite(found).any():
+        return found
+    centre = np.nanmean(found)
+    return np.asarray(centre + statistic.spread * (found - centre))
+
+
+def widened(replicates: NDArray[np.float64], *, sizes: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Return replicates as far from their mean as they would be, were the units that they draw of equal size.
+
+    Few large units among small ones are worth fewer units, (Σ size)² / Σ size², and resamples of few vary too little
+    (see :func:`interval`, which knows the number of units only). Units of equal size, as cells are, change nothing.
+
+    Parameters
+    ----------
+    replicates
+        Values under resampling ``(n_resamples,)``.
+    sizes
+        Cells of each unit, from :func:`unit_sizes`.
+    """
+    if len(sizes) < _ENOUGH or np.ptp(sizes) == 0 or not np.isfinite(replicates).any():
+        return replicates
+    worth = max(float(sizes.sum() ** 2 / (sizes**2).sum()), float(_ENOUGH))
+    centre = np.nanmean(replicates)
+    return np.asarray(centre + _shortfall(worth) / _shortfall(len(sizes)) * (replicates - centre))
+
+
+def unit_sizes(weights: NDArray[np.integer | np.floating]) -> NDArray[np.int64]:
+    """Return the cells of each unit that rows of ``weights`` ``(n_resamples, n_cells)`` draw, ``(n_units,)``.
+
+    Cells of one unit count alike in each resample.
+    """
+    # columns of two units that agree in as many draws are less likely than one in 10^15
+    first = weights[:40].astype(np.int64)
+    names = np.random.default_rng(0).integers(2**62, size=len(first)) @ first
+    return np.asarray(np.unique(names, return_counts=True)[1], dtype=np.int64)
 
 
 def n_drawn(weights: NDArray[np.integer | np.floating]) -> int:
-    """Return how many units the rows of ``weights`` ``(n_resamples, n_cells)`` draw: cells of one unit count alike."""
-    # columns of two units that agree in as many draws are less likely than one in 10^15
-    return int(np.unique(weights[:40], axis=1).shape[1])
+    """Return how many units the rows of ``weights`` ``(n_resamples, n_cells)`` draw."""
+    return len(unit_sizes(weights))
 
 
-def interval(replicates: NDArray[np.float64], *, level: float = 0.95) -> tuple[float, float]:
-    """Return the percentile interval of bootstrap replicates.
+def interval(
+    replicates: NDArray[np.float64], *, level: float = 0.95, n_units: int | None = None
+) -> tuple[float, float]:
+    """Return the interval of bootstrap replicates: their percentiles, and of few units Student's t.
+
+    Percentiles alone take the normal distribution for Student's, and n units drawn again vary by (n − 1) / n of what n
+    new ones would: of 3, 5, 8 and 12 units that do not differ, intervals of 95 % then exclude zero in 25, 16, 12 and
+    9 % of cases. Their distances from the mean are stretched by what both come to (10.1080/00031305.2015.1089789). Of
+    fewer than 30 units the percentiles themselves are too coarse: the standard deviation is stretched.
 
     A resample without a value (nan) could have had any: it counts as below the low end and as above the high end.
     Order statistics are not interpolated, but taken outwards.
+
+    Parameters
+    ----------
+    replicates
+        Values under resampling ``(n_resamples,)``.
+    level
+        Share of such intervals that hold the true value.
+    n_units
+        Units that the resamples draw; ``None`` means many. One unit is taken as it is: nothing is known of others.
 
     Raises
     ------
@@ -99,8 +158,26 @@ def interval(replicates: NDArray[np.float64], *, level: float = 0.95) -> tuple[f
         low = float(np.quantile(np.where(unknown, -np.inf, replicates), tail, method="lower"))
         high = float(np.quantile(np.where(unknown, np.inf, replicates), 1 - tail, method="higher"))
         if np.isfinite(low) and np.isfinite(high):
-            return low, high
+            if n_units is None or n_units < _ENOUGH:
+                return low, high
+            return _stretched(replicates, low, high, n_units=n_units, tail=tail)
     raise UndefinedMetricError(f"{int(unknown.sum())} of {len(replicates)} resamples have no value")
+
+
+def _stretched(
+    replicates: NDArray[np.float64], low: float, high: float, *, n_units: int, tail: float
+) -> tuple[float, float]:
+    centre, factor = float(np.nanmean(replicates)), _shortfall(n_units, tail=tail)
+    if n_units < FEW_UNITS:
+        away = factor * float(stats.norm.isf(tail)) * float(np.nanstd(replicates))
+        return centre - away, centre + away
+    return min(low, centre - factor * (centre - low)), max(high, centre + factor * (high - centre))
+
+
+def _shortfall(n_units: float, *, tail: float = 0.025) -> float:
+    """Return by how much percentiles of resamples of so many units are too near to their mean, at least 1."""
+    smaller = math.sqrt(n_units / (n_units - 1))
+    return float(smaller * stats.t.isf(tail, n_units - 1) / stats.norm.isf(tail))
 
 
 def _check_nested(nested: NDArray[np.bool_], unit_of_cell: NDArray[np.str_]) -> None:

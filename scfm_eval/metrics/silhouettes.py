@@ -8,7 +8,7 @@ from sklearn.metrics.pairwise import euclidean_distances
 
 from scfm_eval.metrics.how import made_with
 from scfm_eval.metrics.inputs import as_categories, as_matrix, finite_matrix, require_several
-from scfm_eval.metrics.metric import Statistic, UndefinedMetricError, metric
+from scfm_eval.metrics.metric import AMONG_CELLS, Statistic, UndefinedMetricError, metric
 from scfm_eval.metrics.weighted import Floats, group_mean_statistic, weighted_mean
 
 BLOCK_BYTES = 64 * 2**20
@@ -98,7 +98,8 @@ def silhouette_label(X: ArrayLike, *, labels: ArrayLike) -> Statistic:
     def of_weights(weights: Floats) -> Floats:
         return weighted_mean(weights, rescaled)
 
-    return Statistic(of_weights, n_cells=len(rescaled), how=made_with("scikit-learn", distance="euclidean"))
+    how = made_with("scikit-learn", distance="euclidean")
+    return Statistic(of_weights, n_cells=len(rescaled), how=how, spread=AMONG_CELLS)
 
 
 @metric(best=1.0, worst=0.0, source="10.1038/s41592-021-01336-8")
@@ -137,7 +138,8 @@ def isolated_labels(X: ArrayLike, *, labels: ArrayLike, batch: ArrayLike) -> Sta
     values = np.zeros(n_cells)
     values[cells] = (silhouettes(X, labels=labels, cells=cells) + 1) / 2
     how = made_with("scikit-learn", distance="euclidean", isolated=names[isolated].tolist())
-    return group_mean_statistic(values, codes=np.where(isolated[codes], codes, -1), n_groups=len(names), how=how)
+    kept = np.where(isolated[codes], codes, -1)
+    return group_mean_statistic(values, codes=kept, n_groups=len(names), how=how, spread=AMONG_CELLS)
 
 
 @metric(best=1.0, worst=0.0, source="10.1038/s41587-025-02743-4")
@@ -185,7 +187,7 @@ def bras(X: ArrayLike, *, labels: ArrayLike, batch: ArrayLike) -> Statistic:
     if len(left_out) == len(names):
         raise UndefinedMetricError("no label has cells of two batches")
     how = made_with(distance="cosine", labels_left_out=left_out)
-    return group_mean_statistic(values, codes=kept, n_groups=len(names), how=how)
+    return group_mean_statistic(values, codes=kept, n_groups=len(names), how=how, spread=AMONG_CELLS)
 
 
 def _cosine_silhouettes(unit: Floats, *, own: NDArray[np.int64]) -> Floats:

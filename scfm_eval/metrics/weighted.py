@@ -84,11 +84,14 @@ def weighted_median(weights: Floats, values: NDArray[Any]) -> Floats:
 
 
 def group_mean_statistic(
-    values: NDArray[Any], *, codes: NDArray[np.int64], n_groups: int, how: dict[str, Any]
+    values: NDArray[Any], *, codes: NDArray[np.int64], n_groups: int, how: dict[str, Any], spread: float = 1.0
 ) -> Statistic:
-    """Return the mean over groups of the mean of per-cell ``values`` as a function of weights."""
+    """Return the mean over groups of the mean of per-cell ``values`` as a function of weights.
+
+    ``spread`` is as for :class:`~scfm_eval.metrics.metric.Statistic`.
+    """
 
     def of_weights(weights: Floats) -> Floats:
         return mean_of_group_means(weights, values, codes=codes, n_groups=n_groups)
 
-    return Statistic(of_weights, n_cells=len(codes), how=how)
+    return Statistic(of_weights, n_cells=len(codes), how=how, spread=spread)

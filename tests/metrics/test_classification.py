@@ -156,3 +156,84 @@ def test_direction_is_declared():
     assert not classification.log_loss.higher_is_better
     assert not classification.expected_calibration_error.higher_is_better
     assert all(metric.higher_is_better for metric in BY_PREDICTION)
+
+
+@pytest.mark.parametrize(
+    ("truth", "predicted", "found"),
+    [
+        (["B", "T"], ["B"], "shapes (2,) and (1,)"),
+        ([["B"], ["T"]], [["B"], ["T"]], "shapes (2, 1) and (2, 1)"),
+        ([["B", "T"]], ["B", "T"], "shapes (1, 2) and (2,)"),
+        ([], [], "shapes (0,) and (0,)"),
+    ],
+)
+def test_arrays_of_other_cells_are_refused_with_their_shapes(truth, predicted, found):
+    with pytest.raises(InvalidInputError) as refused:
+        classification.accuracy(truth, predicted, classes=CLASSES)
+    assert refused.value.found == found
+
+
+def test_all_strange_labels_are_named_and_no_others():
+    for truth, predicted in ((["B", "x", "y", "x"], ["B"] * 4), (["B"] * 4, ["B", "x", "y", "x"])):
+        with pytest.raises(InvalidInputError) as refused:
+            classification.accuracy(truth, predicted, classes=CLASSES)
+        assert (refused.value.asked, refused.value.found) == ("labels among 4 classes", "x, y")
+
+
+def test_classes_may_come_in_any_order_and_be_numbers():
+    truth, predicted = [10, 2, 2, 30], [10, 2, 30, 30]
+    assert classification.macro_f1(truth, predicted, classes=[30, 10, 2]) == pytest.approx((2 / 3 + 1 + 2 / 3) / 3)
+    table = classification.per_class(truth, predicted, classes=[30, 10, 2])
+    assert list(table) == ["30", "10", "2"]
+    assert table["2"] == {"precision": 1.0, "recall": 0.5, "f1": pytest.approx(2 / 3), "support": 2}
+    assert classification.confusion_matrix(truth, predicted, classes=[30, 10, 2]).dtype == np.int64
+
+
+@pytest.mark.parametrize(
+    ("row", "refused"),
+    [
+        ([1 + 9e-7, 0.0], False),
+        ([1 + 2e-6, 0.0], True),
+        ([0.50009, 0.5], False),
+        ([0.5002, 0.5], True),
+        ([0.4998, 0.5], True),
+    ],
+)
+def test_probabilities_may_be_off_by_rounding_only(row, refused):
+    if refused:
+        with pytest.raises(InvalidInputError, match="rows sum to 1"):
+            classification.log_loss(["B"], probabilities=[row], classes=["B", "T"])
+    else:
+        assert classification.log_loss(["B"], probabilities=[row], classes=["B", "T"]) == pytest.approx(-np.log(row[0]))
+
+
+def test_probabilities_of_other_cells_or_classes_are_refused_with_their_shape():
+    for truth, shape in ((["B"], (2, 2)), (["B", "T"], (2, 3)), ([], (0, 2))):
+        with pytest.raises(InvalidInputError) as refused:
+            classification.log_loss(truth, probabilities=np.full(shape, 1 / max(shape[1], 1)), classes=["B", "T"])
+        assert (refused.value.asked, refused.value.found) == (f"probabilities ({len(truth)}, 2)", f"shape {shape}")
+
+
+def test_the_upper_end_of_a_bin_belongs_to_it():
+    # five bins: 0.6 is in the third with 0.5, of which one is right: |1/2 − 0.55|; 0.7 is right in the fourth
+    probabilities = [[0.6, 0.4], [0.5, 0.5], [0.7, 0.3]]
+    found = classification.expected_calibration_error(
+        ["B", "T", "B"], probabilities=probabilities, classes=["B", "T"], n_bins=5
+    )
+    assert found == pytest.approx((2 * abs(1 / 2 - 0.55) + abs(1 - 0.7)) / 3)
+
+
+def test_calibration_has_fifteen_bins_from_zero_to_one():
+    confidence = (np.arange(15) + 0.6) / 15
+    shares = np.column_stack([confidence, *[(1 - confidence) / 40] * 40])[2:]
+    truth = np.where(np.arange(13) % 2, "a0", "none of them")
+    classes = [f"a{i}" for i in range(41)]
+    # one cell per bin: nothing cancels
+    expected = np.mean(np.abs((truth == "a0") - confidence[2:]))
+    found = classification.expected_calibration_error(truth, probabilities=shares, classes=classes)
+    assert found == pytest.approx(expected)
+
+
+def test_a_class_without_a_column_is_never_right():
+    found = classification.expected_calibration_error(["x"], probabilities=[[0.25, 0.75]], classes=["B", "T"])
+    assert found == pytest.approx(0.75)

@@ -107,3 +107,36 @@ def test_what_has_no_distance_is_refused(distance):
 def test_equal_cells_have_no_kernel():
     with pytest.raises(UndefinedMetricError, match="no width"):
         kernel_width(np.ones((3, 2)), np.ones((3, 2)))
+
+
+def distance_by_pairs(X, Y):
+    """Energy distance and squared MMD over all pairs of different cells."""
+
+    def mean(A, B, of):
+        return np.mean(
+            [of(np.sum((a - b) ** 2)) for i, a in enumerate(A) for j, b in enumerate(B) if A is not B or i != j]
+        )
+
+    def energy(of):
+        return 2 * mean(X, Y, of) - mean(X, X, of) - mean(Y, Y, of)
+
+    return energy(np.sqrt), lambda width: -energy(lambda square: np.exp(-square / width))
+
+
+def test_equals_the_definition_over_pairs():
+    X, Y = RNG.normal(size=(5, 3)), RNG.normal(size=(7, 3)) + 1
+    energy, kernel = distance_by_pairs(X, Y)
+    assert energy_distance(X, Y) == pytest.approx(energy)
+    assert squared_mmd(X, Y, width=1.5) == pytest.approx(kernel(1.5))
+    both = np.concatenate([X, Y])
+    width = np.median([np.sum((a - b) ** 2) for i, a in enumerate(both) for b in both[:i]])
+    assert kernel_width(X, Y) == pytest.approx(width)
+    assert squared_mmd(X, Y) == pytest.approx(kernel(width))
+    far = 1e6
+    assert energy_distance(X + far, Y + far) == pytest.approx(energy, abs=1e-7)
+
+
+def test_every_condition_has_a_width():
+    X = RNG.normal(size=(5, 3))
+    with pytest.raises(ValueError, match="zip"):
+        mmd([(X, X + 1), (X, X + 2)], widths=[1.0], conditions=np.array(["a", "b"]), predicted_cells="shifted")

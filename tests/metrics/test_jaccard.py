@@ -66,3 +66,42 @@ def test_other_cells_are_refused():
     own, keys = blobs()
     with pytest.raises(InvalidInputError, match="479"):
         intra_type_jaccard(own, own_space=own[:-1], **keys)
+
+
+def test_groups_are_large_enough_for_neighbours_whatever_is_asked():
+    rng = np.random.default_rng(0)
+    own, labels = rng.normal(size=(33, 3)), np.repeat(["B", "T"], [16, 17])
+    keys = {"labels": labels, "batch": np.repeat("p1", 33), "min_cells": 5}
+    how = intra_type_jaccard.statistic(own, own_space=own, **keys).how
+    assert (how["n_groups"], how["n_cells_in_groups"]) == (1, 17)
+    assert intra_type_jaccard.statistic(own, own_space=own, n_neighbors=14, **keys).how["n_groups"] == 2
+    only = np.repeat("p1", 15)
+    assert jaccard_published(own[:15], own_space=own[:15], batch=only) == 1
+
+
+def adjusted_by_pairs(own, embedded, n_neighbors):
+    """Jaccard index of two symmetric neighbour graphs, less what their densities alone give."""
+    graphs = []
+    for space in (own, embedded):
+        distances = np.linalg.norm(space[:, None] - space[None], axis=2)
+        near = np.argsort(distances, axis=1)[:, 1 : n_neighbors + 1]
+        graph = np.zeros(distances.shape, dtype=bool)
+        graph[np.arange(len(space))[:, None], near] = True
+        graphs.append(graph | graph.T)
+    pairs = len(own) * (len(own) - 1)
+    first, second = (graph.sum() / pairs for graph in graphs)
+    chance = first * second / (first + second - first * second)
+    found = (graphs[0] & graphs[1]).sum() / (graphs[0] | graphs[1]).sum()
+    return (found - chance) / (1 - chance)
+
+
+def test_equals_its_definition_over_pairs():
+    rng = np.random.default_rng(1)
+    own = rng.normal(size=(60, 3))
+    embedded = own + 0.7 * rng.normal(size=own.shape)
+    labels = np.repeat(["B", "T"], 30)
+    found = intra_type_jaccard(
+        embedded, own_space=own, labels=labels, batch=np.repeat("p1", 60), n_neighbors=6, min_cells=20
+    )
+    groups = [slice(0, 30), slice(30, 60)]
+    assert found == pytest.approx(np.mean([adjusted_by_pairs(own[of], embedded[of], 6) for of in groups]))

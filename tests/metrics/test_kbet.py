@@ -9,7 +9,7 @@ from scfm_eval.metrics import kernels
 from scfm_eval.metrics.kbet import kbet
 from scfm_eval.metrics.kernels import diffusion_map, fuzzy_connectivities
 from scfm_eval.metrics.metric import UndefinedMetricError
-from scfm_eval.metrics.neighbors import nearest_neighbors
+from scfm_eval.metrics.neighbors import Neighbors, nearest_neighbors
 
 
 def two_labels_apart(*, mixed, n_cells=240):
@@ -116,3 +116,27 @@ def test_the_trivial_component_of_every_piece_has_weight_one():
     space = diffusion_map(csr_array(block_diag([piece, piece])), n_components=2)
     # both eigenvalues are 1; their eigenvectors span the two constant vectors of norm 1
     np.testing.assert_allclose(space.T @ space, np.eye(2), atol=1e-9)
+
+
+def rings(*sizes):
+    """Separate rings of cells, each joined to its next five, and alternating batches."""
+    n, start = sum(sizes), 0
+    graph = np.zeros((n, n))
+    for size in sizes:
+        cells = start + np.arange(size)
+        for step in range(1, 6):
+            graph[cells, start + (np.arange(size) + step) % size] = 1
+        start += size
+    return csr_array(np.maximum(graph, graph.T)), np.arange(n) % 2
+
+
+@pytest.mark.parametrize(("sizes", "tested"), [((30, 10), 30), ((29, 11), None), ((31, 25, 24), None), ((40,), 40)])
+def test_pieces_of_three_neighbourhoods_are_tested_if_they_hold_three_quarters(sizes, tested, monkeypatch):
+    graph, batch = rings(*sizes)
+    monkeypatch.setattr(module, "fuzzy_connectivities", lambda _: graph)
+    n = len(batch)
+    neighbors = Neighbors(np.tile(np.arange(50) % n, (n, 1)), np.zeros((n, 50)))
+    statistic = kbet.statistic(neighbors, labels=np.repeat("B", n), batch=batch)
+    each = statistic.of_weights(np.eye(n))
+    expected = np.zeros(n) if tested is None else np.where(np.arange(n) < tested, 1.0, np.nan)
+    np.testing.assert_array_equal(each, expected)

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scfm_eval.errors import InvalidInputError
+from scfm_eval.metrics.inputs import as_matrix
 from scfm_eval.metrics.layers import effective_rank, linear_cka
 from scfm_eval.metrics.metric import UndefinedMetricError
 
@@ -62,3 +63,16 @@ def test_cka_of_unrelated_and_of_constant_layers():
 def test_layers_of_other_cells_are_refused():
     with pytest.raises(InvalidInputError, match="4 to 5 cells"):
         linear_cka([np.eye(4), np.eye(5)])
+
+
+def test_cka_does_not_depend_on_the_order_of_layers():
+    rng = np.random.default_rng(3)
+    layers = [rng.normal(size=(12, width)) for width in (2, 3, 4)]
+    found = linear_cka(layers)
+    np.testing.assert_allclose(found[::-1, ::-1], linear_cka(layers[::-1]))
+    np.testing.assert_allclose(found[:2, :2], linear_cka(layers[:2]))
+    assert found.max() <= 1
+
+
+def test_one_cell_is_a_matrix():
+    np.testing.assert_array_equal(as_matrix([[5.0]]), [[0.0]])

@@ -1,10 +1,12 @@
 import random
 
+import igraph
 import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, silhouette_score
 
 from scfm_eval.errors import InvalidInputError
+from scfm_eval.metrics.kernels import fuzzy_connectivities
 from scfm_eval.metrics.leiden import Clusterings, avg_bio, leiden_clusterings, nmi_leiden, nmi_leiden_oracle
 from scfm_eval.metrics.metric import UndefinedMetricError
 from scfm_eval.metrics.neighbors import nearest_neighbors
@@ -98,3 +100,19 @@ def test_faults_are_named():
         nmi_leiden(one, labels=LABELS, half=HALF.astype(int))
     with pytest.raises(UndefinedMetricError, match="only one label: T"):
         nmi_leiden(one, labels=np.where(HALF, LABELS, "T"), half=HALF)
+
+
+def test_clusters_are_those_of_the_weighted_graph():
+    neighbors = nearest_neighbors(np.random.default_rng(0).normal(size=(120, 3)), k=20)
+    found = leiden_clusterings(neighbors, seed=3, resolutions=[0.5, 1.5])
+    graph = fuzzy_connectivities(neighbors.first(15)).toarray()
+    pairs = np.argwhere(np.triu(graph, k=1) > 0)
+    edges = igraph.Graph(n=120, edges=pairs)
+    for clusters, resolution in zip(found.clusters, (0.5, 1.5), strict=True):
+        igraph.set_random_number_generator(random.Random(3))
+        known = {"objective_function": "modularity", "resolution": resolution, "n_iterations": -1}
+        expected = edges.community_leiden(weights=graph[tuple(pairs.T)].tolist(), **known).membership
+        plain = edges.community_leiden(**known).membership
+        igraph.set_random_number_generator(random)
+        np.testing.assert_array_equal(clusters, expected)
+        assert adjusted_rand_score(plain, expected) < 1

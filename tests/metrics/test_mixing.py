@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 
+from scfm_eval.errors import InvalidInputError
+from scfm_eval.metrics import mixing as module
 from scfm_eval.metrics.kernels import perplexity_kernel
 from scfm_eval.metrics.metric import UndefinedMetricError
 from scfm_eval.metrics.mixing import clisi, graph_connectivity, ilisi, lisi
@@ -87,3 +89,49 @@ def test_weights_move_the_median_but_not_the_neighbourhoods(mixture):
     codes = np.unique(mixture.batch, return_inverse=True)[1]
     found = ilisi.statistic(neighbors, batch=mixture.batch).of_weights(repeats[None].astype(float))
     assert found[0] == pytest.approx((np.median(np.repeat(lisi(neighbors, codes=codes), repeats)) - 1) / 2)
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 239])
+def test_blocks_do_not_change_lisi(at_once, mixture, monkeypatch):
+    neighbors, codes = nearest_neighbors(mixture.X, k=30), np.unique(mixture.batch, return_inverse=True)[1]
+    whole = lisi(neighbors, codes=codes)
+    monkeypatch.setattr(module, "BLOCK_CELLS", at_once)
+    np.testing.assert_allclose(lisi(neighbors, codes=codes), whole, rtol=1e-12)
+
+
+def test_nine_cells_are_a_neighbourhood_and_perplexity_is_a_third_rounded_down():
+    X = np.random.default_rng(0).normal(size=(11, 3))
+    for n in (9, 10, 11):
+        how = ilisi.statistic(nearest_neighbors(X[:n], k=90), batch=["p1", "p2", *["p1"] * (n - 2)]).how
+        assert (how["n_neighbors"], how["perplexity"]) == (n, 3)
+
+
+def test_connectivity_is_of_the_largest_piece_wherever_it_lies(monkeypatch):
+    monkeypatch.setattr(module, "CONNECTIVITY_NEIGHBORS", 2)
+    # pieces of the first label: 0; 1 and 2 and 3; of the second: 4 and 5; 6 and 7 (a tie)
+    indices = np.array([[0, 4], [1, 2], [2, 3], [3, 1], [4, 5], [5, 4], [6, 7], [7, 6]])
+    statistic = graph_connectivity.statistic(Neighbors(indices, np.zeros((8, 2))), labels=["a"] * 4 + ["b"] * 4)
+    assert statistic.value() == pytest.approx((3 / 4 + 2 / 4) / 2)
+    only = np.eye(8)
+    np.testing.assert_array_equal(statistic.of_weights(only), [0, 1, 1, 1, 1, 1, 0, 0])
+
+
+def test_connectivity_takes_fifteen_neighbours(mixture):
+    for k in (15, 40):
+        found = graph_connectivity.statistic(nearest_neighbors(mixture.X, k=k), labels=mixture.labels)
+        assert found.how["n_neighbors"] == 15
+        assert found.value() == graph_connectivity(nearest_neighbors(mixture.X, k=15), labels=mixture.labels)
+    with pytest.raises(InvalidInputError, match="the 15 nearest cells"):
+        graph_connectivity(nearest_neighbors(mixture.X, k=14), labels=mixture.labels)
+    with pytest.raises(InvalidInputError, match="the 90 nearest cells"):
+        ilisi(nearest_neighbors(mixture.X, k=89), batch=mixture.batch)
+
+
+@pytest.mark.parametrize(
+    ("metric", "key", "name"),
+    [(clisi, "labels", "label"), (ilisi, "batch", "batch"), (graph_connectivity, "labels", "labels")],
+)
+def test_keys_of_other_cells_are_refused_by_name(metric, key, name, mixture):
+    with pytest.raises(InvalidInputError) as refused:
+        metric(nearest_neighbors(mixture.X, k=90), **{key: ["a", "b"]})
+    assert (refused.value.asked, refused.value.found) == (f"{name} of 240 cells", "shape (2,)")

@@ -1,3 +1,6 @@
+import sys
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
@@ -61,3 +64,62 @@ def test_input_is_left_alone_and_nan_is_refused(mixture):
     np.testing.assert_array_equal(mixture.X, before)
     with pytest.raises(InvalidInputError, match="1 of 2 cells"):
         nearest_neighbors(np.array([[0.0], [np.nan]]), k=1)
+
+
+def test_many_cells_are_searched_approximately_and_ranked_exactly(mixture, monkeypatch):
+    asked = {}
+
+    def search(X, *, n_neighbors):
+        asked["dtype"], asked["k"] = X.dtype, n_neighbors
+        return SimpleNamespace(indices=np.argsort(cdist(X, X), axis=1)[:, n_neighbors - 1 :: -1])
+
+    monkeypatch.setitem(sys.modules, "scib_metrics.nearest_neighbors", SimpleNamespace(pynndescent=search))
+    monkeypatch.setattr(module, "EXACT_UP_TO", mixture.n_cells)
+    exact = nearest_neighbors(mixture.X, k=15)
+    assert exact.how["exact"] is True
+    monkeypatch.setattr(module, "EXACT_UP_TO", mixture.n_cells - 1)
+    found = nearest_neighbors(mixture.X, k=15)
+    assert asked == {"dtype": np.float32, "k": 31}
+    np.testing.assert_array_equal(found.indices, exact.indices)
+    np.testing.assert_array_equal(found.distances, exact.distances)
+    assert (found.how["exact"], list(found.how["packages"])) == (False, ["scfm-eval", "numpy", "pynndescent"])
+    assert found.indices.dtype == exact.indices.dtype == np.int64
+
+
+def test_a_search_that_misses_the_cell_itself_loses_the_last_it_found(monkeypatch):
+    X = np.arange(6.0)[:, None]
+    others = np.array([[1, 2, 3], [0, 2, 3], [1, 3, 0], [2, 4, 1], [3, 5, 2], [4, 3, 2]])
+    monkeypatch.setattr(module, "_exact_candidates", lambda *_, **__: others.copy())
+    found = nearest_neighbors(X, k=3)
+    np.testing.assert_array_equal(found.indices, np.column_stack([np.arange(6), others[:, :2]]))
+
+
+@pytest.mark.parametrize("rows", [1, 7])
+def test_blocks_do_not_change_neighbours(rows, mixture, monkeypatch):
+    whole = nearest_neighbors(mixture.X, k=15)
+    monkeypatch.setattr(module, "BLOCK_BYTES", 8 * (15 + module.SPARE) * 6 * rows)
+    found = nearest_neighbors(mixture.X, k=15)
+    np.testing.assert_array_equal(found.indices, whole.indices)
+    np.testing.assert_array_equal(found.distances, whole.distances)
+
+
+def test_first_keeps_how_and_names_what_there_is(mixture):
+    found = nearest_neighbors(mixture.X, k=20)
+    few = found.first(5)
+    assert few.how == found.how
+    np.testing.assert_array_equal(few.distances, found.distances[:, :5])
+    assert found.first(20).n_neighbors == 20
+    with pytest.raises(InvalidInputError) as refused:
+        found.first(500)
+    assert (refused.value.asked, refused.value.found) == ("the 240 nearest cells", "20")
+    assert refused.value.remedy == "compute them with k=240"
+
+
+def test_neighbours_for_scib_metrics_are_copies(mixture, monkeypatch):
+    given = SimpleNamespace(NeighborsResults=lambda **parts: SimpleNamespace(**parts))
+    monkeypatch.setitem(sys.modules, "scib_metrics.nearest_neighbors", given)
+    found = nearest_neighbors(mixture.X, k=5)
+    made = found.for_scib_metrics()
+    for name in ("indices", "distances"):
+        np.testing.assert_array_equal(getattr(made, name), getattr(found, name))
+        assert not np.shares_memory(getattr(made, name), getattr(found, name))

@@ -59,3 +59,21 @@ def test_units_that_are_drawn_together_are_one():
     drawn = bootstrap_weights(units=donors, strata=np.zeros(10, dtype=int), n_resamples=100, seed=0)
     alone = bootstrap_weights(units=np.arange(10), strata=np.zeros(10, dtype=int), n_resamples=100, seed=0)
     assert (n_drawn(drawn), n_drawn(alone)) == (3, 10)
+
+
+def test_units_and_seeds_share_their_degrees_of_freedom():
+    noise = rerun_noise(np.array([-0.03, 0.03, np.nan]), by_seed=np.array([0.0, 0.02]), n_units=2)
+    units, training = 0.03**2 * 2, 0.0002 / 2
+    assert noise.sd == pytest.approx(math.sqrt(units + training))
+    assert noise.freedom == pytest.approx((units + training) ** 2 / (units**2 / 1 + training**2 / 1))
+
+
+@pytest.mark.parametrize(("by_seed", "n_units"), [([0.5], None), ([0.5], 1), ([], 1)])
+def test_one_seed_or_unit_says_nothing_of_others(by_seed, n_units):
+    noise = rerun_noise(np.array([-0.01, 0.01]), by_seed=np.array(by_seed), n_units=n_units)
+    assert (noise.sd, noise.freedom) == (pytest.approx(0.01), math.inf)
+
+
+def test_seeds_alone_make_noise():
+    noise = rerun_noise(np.zeros(10), by_seed=np.array([0.0, 0.02]), n_units=7)
+    assert (noise.sd, noise.freedom) == (pytest.approx(0.01), pytest.approx(1.0))

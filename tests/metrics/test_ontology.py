@@ -180,3 +180,34 @@ def test_a_null_counts_what_is_as_good_and_what_is_unknown():
     orders = type_orders(5)
     assert orders.shape == (1000, 5)
     np.testing.assert_array_equal(np.sort(orders, axis=1), np.tile(np.arange(5), (1000, 1)))
+
+
+def test_information_by_hand():
+    chain = Ontology(
+        release="chain",
+        names={"CL:1": "root", "CL:2": "cell", "CL:3": "B"},
+        parents={"CL:2": ["CL:1"], "CL:3": ["CL:2"]},
+        synonyms={},
+        replaced={},
+    )
+    place = [chain.position[term] for term in ("CL:1", "CL:2", "CL:3")]
+    found = semantic.annotation_information(chain, ["CL:3", "CL:2", "CL:3"])
+    np.testing.assert_allclose(found[place], [0, 0, -np.log(3 / 4)], atol=1e-12)
+    np.testing.assert_allclose(semantic.intrinsic_information(chain)[place], np.log([1, 3 / 2, 3]))
+    lineages = Lineages.of(["CL:2", "CL:3", "CL:3"], chain)
+    assert lineages.types == ("CL:2", "CL:3")
+    assert lineages.codes(["CL:3", "CL:2"]).tolist() == [1, 0]
+    np.testing.assert_array_equal(lineages.to_first, [[0, 0], [1, 0]])
+    np.testing.assert_array_equal(lineages.between, [[0, 1], [1, 0]])
+    pair = {"lineages": lineages}
+    assert panel.lcad(["CL:3", "CL:2"], ["CL:2", "CL:3"], **pair) == pytest.approx(0.5)
+    assert panel.lcad_symmetric(["CL:3", "CL:3"], ["CL:2", "CL:3"], **pair) == pytest.approx(0.5)
+    meaning = {"CL:2": 1 + 0.8, "CL:3": 1 + 0.8 + 0.64}
+    shared = (1 + 0.8) + (0.8 + 0.64)
+    assert semantic.wang(["CL:3"], ["CL:2"], **pair) == pytest.approx(shared / (meaning["CL:2"] + meaning["CL:3"]))
+    information = semantic.intrinsic_information(chain)
+    own = {term: information[chain.position[term]] for term in ("CL:2", "CL:3")}
+    pair["information"] = information
+    assert semantic.resnik(["CL:3"], ["CL:2"], **pair) == pytest.approx(own["CL:2"])
+    assert semantic.lin(["CL:3"], ["CL:2"], **pair) == pytest.approx(2 * own["CL:2"] / (own["CL:2"] + own["CL:3"]))
+    assert semantic.jiang_conrath(["CL:3"], ["CL:2"], **pair) == pytest.approx(1 / (1 + own["CL:3"] - own["CL:2"]))

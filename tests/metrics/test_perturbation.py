@@ -304,3 +304,108 @@ def test_perturbations_that_do_not_differ_have_no_spread():
     made = responses()
     with pytest.raises(UndefinedMetricError, match="do not differ"):
         variance_error(replace(made, truth=made.control + 1))
+
+
+def test_the_nearest_truth_of_a_condition_that_is_alone_does_not_count():
+    truth = np.array([[1.0, 0], [0, 1], [5, 5]])
+    made = Responses(
+        conditions=np.array(["a", "b", "c"]),
+        truth=truth,
+        predicted=np.array([[0.9, 0], [0.8, 0], [5, 5]]),
+        control=np.zeros((3, 2)),
+        centroid=np.zeros((3, 2)),
+        scored=np.ones((3, 2), dtype=bool),
+        groups=np.array(["x", "x", "y"]),
+        answered=np.ones(3, dtype=bool),
+    )
+    # both predictions lie nearest to a: one of two conditions is anybody's neighbour
+    found = distinct_neighbors.statistic(made)
+    weights = np.array([[1.0, 1, 1], [1, 0, 3], [0, 2, 0], [0, 0, 1], [2, 0, 0]])
+    np.testing.assert_array_equal(found.of_weights(weights), [1 / 2, 1, 1, np.nan, 1])
+    np.testing.assert_allclose(pds_l1.statistic(made).of_weights(np.eye(3)), [1, 0.5, np.nan])
+    np.testing.assert_allclose(centroid_accuracy.statistic(made).of_weights(np.eye(3)), [1, 0, np.nan])
+    assert pds_chance(made) == pytest.approx(0.75)
+    assert pds_chance(replace(made, groups=made.conditions)) is None
+
+
+def spread_by_pairs(change, groups, weights):
+    total = 0.0
+    for group in np.unique(groups):
+        rows = np.repeat(change[groups == group], weights[groups == group], axis=0)
+        total += ((rows - rows.mean(axis=0)) ** 2).sum() if len(rows) else 0.0
+    return total
+
+
+def test_spread_is_that_of_the_repeated_conditions_around_the_mean_of_their_group():
+    groups = np.array(list("aabbb"))
+    made = responses(5, groups=groups)
+    statistic = variance_error.statistic(made)
+    weights = np.array([[1, 1, 1, 1, 1], [2, 1, 0, 3, 1], [1, 0, 2, 1, 0], [4, 1, 1, 0, 2]])
+    ratios = [
+        spread_by_pairs(made.predicted_change, groups, row) / spread_by_pairs(made.true_change, groups, row)
+        for row in weights
+    ]
+    np.testing.assert_allclose(statistic.of_weights(weights.astype(float)), [1 - min(r, 1 / r) for r in ratios])
+    assert statistic.how["ratio"] == pytest.approx(ratios[0])
+    assert np.isnan(statistic.of_weights(np.array([[1.0, 0, 1, 0, 0]]))[0])
+
+
+def test_spread_is_over_genes_that_are_scored_everywhere():
+    scored = np.ones((6, 12), dtype=bool)
+    scored[2, :4] = False
+    made = responses(scored=scored)
+    some = replace(
+        made, **{name: getattr(made, name)[:, 4:] for name in ("truth", "predicted", "control", "centroid", "scored")}
+    )
+    assert variance_error(made) == pytest.approx(variance_error(some))
+    assert variance_error.statistic(made).how["n_genes"] == 8
+
+
+def test_a_tie_with_another_condition_counts_half():
+    truth = np.array([[0.0, 0], [2, 0], [0, 2]])
+    made = responses(3, 2, truth=truth, predicted=np.array([[1.0, 0], [1, 0], [0, 2]]), control=np.zeros((3, 2)))
+    np.testing.assert_allclose(pds_l1.statistic(made).of_weights(np.eye(3)), [1 - 0.5 / 3, 1 - 0.5 / 3, 1])
+    np.testing.assert_allclose(centroid_accuracy.statistic(made).of_weights(np.eye(3)), [0.75, 0.75, 1])
+
+
+def test_distances_are_over_the_genes_of_each_condition():
+    truth = np.array([[0.0, 0, 9], [3, 3, 0]])
+    predicted, scored = np.array([[0.5, 1, 0], [3, 0, 0]]), np.array([[True, True, False], [True, True, True]])
+    made = responses(2, 3, truth=truth, predicted=predicted, control=np.zeros((2, 3)), scored=scored)
+    # the first: 1.5 and 4.5 without the last gene; the second: 3 and 12
+    np.testing.assert_allclose(pds_l1.statistic(made).of_weights(np.eye(2)), [1, 1])
+    everything = replace(made, scored=np.ones((2, 3), dtype=bool))
+    np.testing.assert_allclose(pds_l1.statistic(everything).of_weights(np.eye(2)), [0.5, 1])
+
+
+def test_the_thousand_genes_most_expressed_in_control_are_taken():
+    rng = np.random.default_rng(0)
+    n = 1003
+    control = np.tile(rng.permutation(n).astype(float), (2, 1))
+    truth, predicted = rng.normal(size=(2, 2, n))
+    scored = np.ones((2, n), dtype=bool)
+    scored[1, control[1] >= n - 2] = False
+    made = responses(2, n, truth=truth, predicted=predicted, control=control, scored=scored)
+    squares = (truth - predicted) ** 2
+    expected = [np.sqrt(squares[0, control[0] >= 3].sum()), np.sqrt(squares[1, (control[1] >= 1) & scored[1]].sum())]
+    statistic = l2_top1000.statistic(made)
+    np.testing.assert_allclose(statistic.of_weights(np.eye(2)), expected)
+    assert statistic.how["n_genes"] == 1000
+
+
+def test_direction_counts_what_stays_where_it_was_as_half():
+    made = responses(
+        2, 4, control=np.zeros((2, 4)), truth=np.array([[1.0, -1, 1, 0], [1, 1, 1, 1]]),
+        predicted=np.array([[2.0, 3, 0, 0], [1, 1, 1, 1]]),
+    )  # fmt: skip
+    changed = np.array([[True, True, True, False], [True, False, False, False]])
+    np.testing.assert_allclose(direction_match.statistic(made, changed=changed).of_weights(np.eye(2)), [0.5, 1])
+
+
+def test_a_missing_answer_that_does_not_move_is_no_fault_but_scores_nothing():
+    made = responses()
+    still = np.where(np.arange(6)[:, None] == 2, made.control, made.predicted)
+    found = pearson_delta.statistic(replace(made, predicted=still, answered=np.arange(6) != 2))
+    assert found.of_weights(np.eye(6))[2] == 0
+    with pytest.raises(UndefinedMetricError, match=r"1 conditions \(g2\)"):
+        pearson_delta(replace(made, predicted=still))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import mannwhitneyu
+from scipy.stats import mannwhitneyu, norm
 
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.metrics.differential import Differential, de_overlap, de_precision, rank_sum, shift_test, significant
@@ -112,3 +112,57 @@ def test_without_predicted_genes_overlap_is_zero_and_precision_undefined():
 def test_a_gene_without_strength_is_refused():
     with pytest.raises(InvalidInputError, match="1 NaN"):
         Differential(np.array([[np.nan, 1.0]]), np.array([[True, True]]))
+
+
+def test_one_gene_is_a_list():
+    truth = Differential(np.array([[3.0, 2, 1]]), np.array([[False, True, False]]))
+    predicted = Differential(np.array([[1.0, 2, 3]]), np.array([[True, True, False]]))
+    known = {"predicted": predicted, "conditions": np.array(["a"]), "ranked_by": "z"}
+    assert de_overlap(truth, **known) == 1
+    assert de_precision(truth, **known) == 0.5
+
+
+def test_ranks_are_of_absolute_strength_among_significant_genes_first():
+    found = Differential(np.array([[1.0, -5, 9, 5, 0]]), np.array([[True, True, False, True, True]]))
+    np.testing.assert_array_equal(found.ranks(), [[2, 0, 4, 1, 3]])
+
+
+def test_rank_sum_by_hand():
+    # ranks of the cells are 1 and 3 of 5: their sum lies 2 below its mean 6
+    z, p = rank_sum(np.array([[1.0], [3.0]]), np.array([[2.0], [4.0], [5.0]]))
+    assert z[0] == pytest.approx(-(2 - 0.5) / np.sqrt(2 * 3 * 6 / 12))
+    assert p[0] == pytest.approx(mannwhitneyu([1, 3], [2, 4, 5], method="asymptotic").pvalue)
+    half = rank_sum(np.array([[1.0], [4.0]]), np.array([[2.0], [3.0]]))
+    assert (half[0][0], half[1][0]) == (0, 1)
+
+
+def shift_by_genes(change, control, n_cells):
+    """The shift test written gene by gene: the variance at a mean comes from genes of like means."""
+    mean, variance = control.mean(axis=0), control.var(axis=0, ddof=1)
+    expressed = sorted(np.flatnonzero(mean > 0), key=lambda gene: mean[gene])
+    bins = np.array_split(expressed, max(1, min(20, len(expressed) // 5)))
+    centres = [np.mean([mean[gene] for gene in genes]) for genes in bins]
+    ratios = [sum(variance[gene] for gene in genes) / sum(mean[gene] for gene in genes) for genes in bins]
+    z = []
+    for gene, moved in enumerate(np.maximum(mean + change, 0)):
+        error = variance[gene] / len(control) + moved * np.interp(moved, centres, ratios) / n_cells
+        z.append(change[gene] / np.sqrt(error) if error > 0 else 0.0)
+    return np.array(z)
+
+
+@pytest.mark.parametrize("n_genes", [3, 17, 104, 300])
+def test_the_shift_test_equals_its_definition_gene_by_gene(n_genes):
+    rng = np.random.default_rng(n_genes)
+    control = rng.poisson(rng.gamma(1.0, 2.0, size=n_genes), size=(50, n_genes)).astype(float)
+    control[:, 0] = 0.0
+    change = rng.normal(size=n_genes)
+    change[:2] = 0.0, -control[:, 1].mean() - 1
+    z, p = shift_test(change, control, n_cells=30)
+    expected = shift_by_genes(change, control, 30)
+    np.testing.assert_allclose(z, expected)
+    np.testing.assert_allclose(p, 2 * norm.sf(np.abs(expected)))
+
+
+def test_false_discoveries_below_five_percent_are_significant():
+    np.testing.assert_array_equal(significant(np.array([0.01, 0.02, 0.04, 0.5])), [True, True, False, False])
+    np.testing.assert_array_equal(significant(np.array([0.05, 0.05])), [False, False])

@@ -143,3 +143,10 @@ def test_faults_are_named(said):
 def test_tables_of_other_shapes_are_refused():
     with pytest.raises(InvalidInputError, match="shapes"):
         gene_r2(np.ones((3, 2)), np.ones((3, 4)))
+
+
+def test_genes_far_from_zero_keep_their_digits():
+    true = RNG.normal(size=(40, 4))
+    given_ = true + RNG.normal(size=(40, 4))
+    far = np.array([0.0, 1e7, -1e7, 3e7])
+    assert gene_r2(true + far, given_ + far) == pytest.approx(gene_r2(true, given_), abs=1e-5)

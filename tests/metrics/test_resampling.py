@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
+from scipy import stats
 
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.metrics import resampling
 from scfm_eval.metrics.metric import Statistic, UndefinedMetricError
-from scfm_eval.metrics.resampling import bootstrap_weights, interval, replicates
+from scfm_eval.metrics.resampling import bootstrap_weights, interval, n_drawn, replicates, unit_sizes, widened
 from scfm_eval.metrics.weighted import weighted_mean
 
 
@@ -90,3 +91,91 @@ def test_a_resample_without_a_value_counts_at_both_ends():
 def test_no_resamples_have_no_interval():
     with pytest.raises(UndefinedMetricError, match="0 of 0"):
         interval(np.empty(0))
+
+
+def test_of_few_units_the_interval_is_students():
+    values = np.tile([0.0, 2.0], 500)
+    for n in (2, 5, 29):
+        away = stats.t.isf(0.025, n - 1) * np.sqrt(n / (n - 1))
+        assert interval(values, n_units=n) == pytest.approx((1 - away, 1 + away))
+    away = stats.t.isf(0.25, 4) * np.sqrt(5 / 4)
+    assert interval(values, n_units=5, level=0.5) == pytest.approx((1 - away, 1 + away))
+    missing = np.concatenate([values, [np.nan] * 10])
+    assert interval(missing, n_units=5) == pytest.approx(interval(values, n_units=5))
+
+
+def test_of_many_units_the_percentiles_are_stretched():
+    values = np.arange(1001.0)
+    for n in (30, 200):
+        factor = np.sqrt(n / (n - 1)) * stats.t.isf(0.025, n - 1) / stats.norm.isf(0.025)
+        assert interval(values, n_units=n) == pytest.approx((500 - 475 * factor, 500 + 475 * factor))
+    assert interval(values, n_units=1) == interval(values, n_units=None) == (25, 975)
+
+
+def test_the_mean_far_outside_of_the_percentiles_does_not_narrow_them():
+    values = np.concatenate([np.zeros(990), [1e6] * 10])
+    low, high = interval(values, n_units=50)
+    factor = stretch(50) / stats.norm.isf(0.025)
+    assert (low, high) == (pytest.approx(1e4 - factor * 1e4), 0)
+    assert interval(-values, n_units=50) == (0, pytest.approx(factor * 1e4 - 1e4))
+
+
+def test_values_among_cells_vary_more_than_weights_say():
+    weights = bootstrap_weights(units=np.arange(8), strata=np.zeros(8), n_resamples=50, seed=0)
+    plain = replicates(mean_statistic(np.arange(8.0)), weights)
+    wide = replicates(Statistic(lambda w: w @ np.arange(8.0) / 8, n_cells=8, spread=2.5), weights)
+    np.testing.assert_allclose(wide, plain.mean() + 2.5 * (plain - plain.mean()))
+
+    def sometimes(w):
+        return np.where(np.arange(len(w)) % 5 == 0, np.nan, w @ np.arange(8.0) / 8)
+
+    some = replicates(Statistic(sometimes, n_cells=8, spread=2.0), weights)
+    known = ~np.isnan(some)
+    assert known.sum() == 40
+    centre = plain[known].mean()
+    np.testing.assert_allclose(some[known], centre + 2 * (plain[known] - centre))
+    never = replicates(Statistic(lambda w: np.full(len(w), np.nan), n_cells=8, spread=2.0), weights)
+    assert np.isnan(never).all()
+
+
+def stretch(n):
+    return np.sqrt(n / (n - 1)) * stats.t.isf(0.025, n - 1)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "worth"),
+    [([2, 3, 4], 81 / 29), ([1, 1, 8], 2), ([1, 1, 2, 2], 36 / 10), ([5, 5, 5], 3), ([7], None), ([], None)],
+)
+def test_units_of_unequal_size_are_worth_fewer(sizes, worth):
+    values = np.array([1.0, 2.0, np.nan, 6.0])
+    factor = 1 if worth is None else stretch(worth) / stretch(len(sizes))
+    np.testing.assert_allclose(widened(values, sizes=np.array(sizes)), 3 + factor * (values - 3))
+    nothing = np.full(3, np.nan)
+    np.testing.assert_array_equal(widened(nothing, sizes=np.array(sizes)), nothing)
+
+
+def test_units_are_told_by_how_they_are_drawn():
+    donors = np.repeat(list("abcd"), [3, 1, 4, 2])
+    weights = bootstrap_weights(units=donors, strata=[0] * 10, n_resamples=60, seed=0)
+    assert sorted(unit_sizes(weights).tolist()) == [1, 2, 3, 4]
+    assert n_drawn(weights.astype(float)) == 4
+    assert n_drawn(np.ones((5, 7))) == 1
+
+
+def test_draws_follow_numpy_stratum_by_stratum():
+    units, strata = np.repeat(list("dcba"), 2), np.repeat(["y", "x"], 4)
+    weights = bootstrap_weights(units=units, strata=strata, n_resamples=3, seed=9)
+    rng = np.random.default_rng(9)
+    for row in weights:
+        of = {}
+        for within in ("ab", "cd"):
+            of |= dict(zip(within, np.bincount(rng.integers(2, size=2), minlength=2), strict=True))
+        assert row.tolist() == [of[unit] for unit in units]
+    assert weights.dtype == np.int16
+    assert weights.shape == (3, 8)
+
+
+@pytest.mark.parametrize("endless", [np.inf, -np.inf])
+def test_an_endless_end_is_no_interval(endless):
+    with pytest.raises(UndefinedMetricError, match="0 of 100 resamples"):
+        interval(np.where(np.arange(100) < 5, endless, 1.0))

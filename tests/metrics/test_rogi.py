@@ -129,3 +129,14 @@ def test_rotation_changes_rogi_but_hardly_rogi_xd(golden):
     X, rotated = Trees(golden.X), Trees(golden.X_rotated)
     assert abs(rogi(X, labels=golden.labels) - rogi(rotated, labels=golden.labels)) > 0.005
     assert abs(rogi_xd(X, labels=golden.labels) - rogi_xd(rotated, labels=golden.labels)) < 0.001
+
+
+@METRICS
+def test_two_cells_are_enough_and_one_is_not(metric):
+    X, labels = np.random.default_rng(0).normal(size=(5, 2)), ["B", "B", "T", "T", "T"]
+    statistic = metric.statistic(Trees(X), labels=labels)
+    found = statistic.of_weights(np.array([[1.0, 0, 1, 0, 0], [0, 3, 0, 0, 0], [0, 2, 0, 2, 0]]))
+    assert found[0] == pytest.approx(metric(Trees(X[[0, 2]]), labels=["B", "T"]))
+    assert np.isnan(found[1])
+    again = metric(Trees(X[[1, 1, 3, 3]]), labels=["B", "B", "T", "T"])
+    assert found[2] == pytest.approx(again)

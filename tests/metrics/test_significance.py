@@ -87,3 +87,32 @@ def test_gains_are_what_their_names_say():
 def test_nothing_is_a_percentage_of_zero():
     with pytest.raises(UndefinedMetricError, match="scores 0"):
         gain_relative_percent(share(10), frozen=share(0))
+
+
+@pytest.mark.parametrize("test", [mcnemar, wilcoxon_over_seeds])
+@pytest.mark.parametrize(
+    ("values", "found"), [([], r"shapes \(0,\)"), ([[1, 0], [0, 1]], r"shapes \(2, 2\) and \(2, 2\)")]
+)
+def test_none_and_tables_are_no_pairs(test, values, found):
+    with pytest.raises(InvalidInputError, match=found):
+        test(values, values)
+
+
+def test_whatever_is_true_is_right():
+    found = mcnemar([3, 0, 2, 0.5], ["yes", "", "", ""])
+    assert (found.only_left, found.only_right) == (2, 0)
+    assert found.p == 0.5
+
+
+def test_values_may_be_texts_of_numbers():
+    values, zeros = [str(value) for value in (1, 2, 3, 4, 5, 6)], ["0"] * 6
+    assert wilcoxon_over_seeds(values, [0] * 6) == pytest.approx(2 / 64)
+    assert wilcoxon_over_seeds([0] * 6, values) == pytest.approx(2 / 64)
+    assert wilcoxon_over_seeds(values, zeros) == pytest.approx(2 / 64)
+    np.testing.assert_allclose(benjamini_hochberg(["0.01", "nan", "0.04"]), [0.02, np.nan, 0.04])
+
+
+def test_six_seeds_that_differ_are_enough():
+    with pytest.raises(UndefinedMetricError, match=r"5 of 5 seeds; below 6 no p is under 0.05"):
+        wilcoxon_over_seeds([1, 2, 3, 4, 5], [0] * 5)
+    assert wilcoxon_over_seeds([1, 2, 3, 4, 5, 6], [0] * 6) < 0.05

@@ -81,3 +81,12 @@ def test_a_resample_of_one_batch_has_no_value(mixture):
     only_p1 = (mixture.batch == "p1")[None].astype(float)
     values = pcr_comparison.statistic(mixture.X, before=mixture.X[:, :2], batch=mixture.batch).of_weights(only_p1)
     assert np.isnan(values[0])
+
+
+def test_a_batch_of_one_cell_or_of_none_in_a_resample():
+    X, batch = np.random.default_rng(0).normal(size=(9, 2)), np.repeat(["p1", "p2", "p3"], 3)
+    weights = np.array([[1, 2, 1, 1, 0, 0, 0, 0, 0], [0, 0, 1, 1, 0, 2, 0, 1, 0], [1, 0, 0, 0, 1, 0, 0, 0, 1]])
+    cells = [np.repeat(np.arange(9), row) for row in weights]
+    found = pcr_batch.statistic(X, batch=batch).of_weights(weights.astype(float))
+    expected = [by_regression(X[some], batch[some]) for some in cells[:2]]
+    np.testing.assert_allclose(found, [*expected, 1.0])
