@@ -13,18 +13,20 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from scfm_eval.atomic import replacing
+from scfm_eval.bounds import FREELY, TIMES, ordinary
 from scfm_eval.errors import InvalidInputError
 
-_MOST_BYTES = 64 * 2**30
+_MOST_BYTES, _MOST_MEMBERS = 64 * 2**30, 100_000
 _AGAIN = "delete the archive to download it again"
 
 
 @dataclass(frozen=True)
 class _Member:
-    """One ordinary file of an archive."""
+    """One ordinary file of an archive, and how many bytes it may take: it is unpacked to the disk."""
 
     name: str
     size: int
+    most: int
     open: Callable[[], IO[bytes]]
 
 
@@ -44,14 +46,17 @@ def take_out(archive: Path, names: Sequence[str], *, folder: Path) -> None:
     Raises
     ------
     InvalidInputError
-        The archive is damaged, lacks one of the files or has it twice, or one is larger than 64 GiB.
+        The archive is no ordinary file or damaged, lacks one of the files or has it twice, or one is larger than
+        64 GiB, or than 256 MiB and 200 times the archive.
     """
     asked = f"{', '.join(names)} out of {archive}"
     try:
         with _members(archive) as members:
             for name in names:
                 _write(_only(members, PurePosixPath(name).name, asked=asked), folder / name)
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError) as error:
+    except InvalidInputError:
+        raise
+    except Exception as error:  # a damaged archive can raise nearly anything
         raise InvalidInputError(asked=asked, found=f"{type(error).__name__}: {error}", remedy=_AGAIN) from error
 
 
@@ -59,7 +64,7 @@ def _only(members: Sequence[_Member], name: str, *, asked: str) -> _Member:
     found = [member for member in members if member.name == name]
     if len(found) != 1:
         raise InvalidInputError(asked=asked, found=f"{len(found)} files named {name}", remedy=_AGAIN)
-    if found[0].size > _MOST_BYTES:
+    if found[0].size > found[0].most:
         raise InvalidInputError(
             asked=asked, found=f"{name} of {found[0].size} bytes", remedy="use the published archive"
         )
@@ -68,20 +73,29 @@ def _only(members: Sequence[_Member], name: str, *, asked: str) -> _Member:
 
 @contextmanager
 def _members(archive: Path) -> Iterator[list[_Member]]:
+    most = min(_MOST_BYTES, max(FREELY, TIMES * ordinary(archive).stat().st_size))
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as packed:
             yield [
-                _Member(PurePosixPath(one.filename).name, one.file_size, partial(packed.open, one))
+                _Member(PurePosixPath(one.filename).name, one.file_size, most, partial(packed.open, one))
                 for one in packed.infolist()
                 if not one.is_dir()
             ]
         return
     with tarfile.open(archive) as bundled:
         yield [
-            _Member(PurePosixPath(one.name).name, one.size, partial(_opened, bundled, one))
-            for one in bundled
-            if one.isfile()
+            _Member(PurePosixPath(one.name).name, one.size, most, partial(_opened, bundled, one))
+            for one in _listed(bundled, most=most)
+            if one.isfile() and not one.issparse()
         ]
+
+
+def _listed(bundled: tarfile.TarFile, *, most: int) -> Iterator[tarfile.TarInfo]:
+    """Yield the members; all is unpacked on the way, so that the first that lies too far in ends it."""
+    for number, one in enumerate(bundled):
+        if one.offset_data + one.size > 2 * most or number > _MOST_MEMBERS:
+            raise tarfile.ReadError(f"more than {2 * most:,} bytes, or than {_MOST_MEMBERS:,} members")
+        yield one
 
 
 def _opened(bundled: tarfile.TarFile, one: tarfile.TarInfo) -> IO[bytes]:

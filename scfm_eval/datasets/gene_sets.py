@@ -19,11 +19,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
+from scfm_eval.bounds import ordinary, read_bytes, require_small_members
 from scfm_eval.datasets.download import RemoteFile, fetch
 from scfm_eval.datasets.genes import namespace_of, resolve
 from scfm_eval.errors import InvalidInputError
@@ -34,6 +35,7 @@ PROTEIN_ATLAS = "proteinatlas"
 GO_RELEASE = "Gene Ontology 2022-07-01, experimental annotations 2022-09-12"
 _ATLAS = RemoteFile(url="https://www.proteinatlas.org/download/proteinatlas.tsv.zip", name="proteinatlas.tsv.zip")
 _SPECIFIC = ("Tissue enriched", "Group enriched", "Tissue enhanced")
+_GROWS = 64  # bytes in memory of a byte of a table of names, at most
 _CATEGORY, _TISSUES = "RNA tissue specificity", "RNA tissue specific n"
 
 
@@ -112,8 +114,10 @@ def read_gmt(path: Path) -> GeneSets:
         The file is not there or is no text, a line has no gene, or a name occurs twice.
     """
     try:
-        content = path.read_bytes()
+        content = read_bytes(path, grows=_GROWS)
         lines = content.decode("utf-8").splitlines()
+    except InvalidInputError:
+        raise
     except (OSError, UnicodeDecodeError) as error:
         raise _refused(path, f"{type(error).__name__}: {error}") from error
     sets: dict[str, GeneSet] = {}
@@ -141,9 +145,12 @@ def read_protein_atlas(path: Path) -> GeneSets:
         The file is no zip of a table with the columns that say so.
     """
     try:
-        with ZipFile(path) as packed, packed.open(packed.namelist()[0]) as opened:
+        with ZipFile(ordinary(path)) as packed, packed.open(packed.namelist()[0]) as opened:
+            require_small_members(packed, path=path)
             rows = list(csv.DictReader(io.TextIOWrapper(opened, "utf-8", newline=""), delimiter="\t"))
-    except (OSError, BadZipFile, IndexError, UnicodeDecodeError) as error:
+    except InvalidInputError:
+        raise
+    except Exception as error:  # a damaged archive can raise nearly anything
         raise _refused(path, f"{type(error).__name__}: {error}") from error
     column = next((name for name in (rows[0] if rows else ()) if name and name.startswith(_TISSUES)), None)
     if column is None or not {"Gene", _CATEGORY} <= rows[0].keys():

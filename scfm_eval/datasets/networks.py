@@ -13,6 +13,7 @@ import numpy as np
 from anndata import AnnData
 from numpy.typing import NDArray
 
+from scfm_eval.bounds import read_bytes
 from scfm_eval.datasets.download import RemoteFile, fetch
 from scfm_eval.datasets.genes import namespace_of, resolve
 from scfm_eval.errors import InvalidInputError
@@ -21,6 +22,7 @@ COLLECTRI = "collectri"
 """What stands for the regulons of CollecTRI (doi:10.1093/nar/gkad841) where a network is named."""
 
 _COLLECTRI = RemoteFile(url="https://rescued.omnipathdb.org/CollecTRI.csv", name="CollecTRI.csv")
+_GROWS = 64  # bytes in memory of a byte of a table of names, at most
 _REGULATORS, _TARGETS = ("regulator", "source", "tf", "gene1"), ("target", "gene2", "gene", "target_gene", "targets")
 HEADERS = f"{' or '.join(_REGULATORS)}, then {' or '.join(_TARGETS)}"
 """What the first two columns may be called, in any case."""
@@ -89,8 +91,10 @@ def load_network(source: str, *, offline: bool = False) -> Network:
     """
     path = fetch(_COLLECTRI, offline=offline) if source == COLLECTRI else Path(source)
     try:
-        content = path.read_bytes()
+        content = read_bytes(path, grows=_GROWS)
         rows = [row for row in csv.reader(content.decode("utf-8").splitlines(), delimiter=_delimiter(content)) if row]
+    except InvalidInputError:
+        raise
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise _refused(path, f"{type(error).__name__}: {error}") from error
     is_named = bool(rows) and _names_columns(rows[0])

@@ -7,7 +7,6 @@ The packaged table ``orthologs.tsv.gz`` is made by :mod:`scfm_eval.datasets.buil
 from __future__ import annotations
 
 import csv
-import gzip
 import hashlib
 import io
 import zlib
@@ -23,6 +22,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from scfm_eval.bounds import inflated, read_bytes, require_room
 from scfm_eval.datasets.build_orthologs import COLUMNS
 from scfm_eval.datasets.genes import without_version
 from scfm_eval.errors import InvalidInputError
@@ -33,6 +33,7 @@ PACKAGED = "packaged"
 """What stands for the packaged table in place of a path."""
 
 _COMMON = {"human": HUMAN, HUMAN.lower(): HUMAN, "mouse": MOUSE, MOUSE.lower(): MOUSE}
+_GROWS = 64  # bytes in memory of a byte of a table of names, at most
 _ENOUGH = 0.1
 """Share of the genes that have to be of an organism for the cells to count as its."""
 
@@ -192,7 +193,9 @@ def read_orthologs(spec: str) -> Orthologs:
     if not path.is_file():
         raise InvalidInputError(asked=f"the ortholog table {spec}", found="no such file", remedy=remedy)
     try:
-        made = _table(path.read_bytes(), name=path.name)
+        made = _table(read_bytes(path, grows=_GROWS), name=path.name)
+    except InvalidInputError:
+        raise
     except (KeyError, AttributeError, UnicodeDecodeError, OSError, EOFError, zlib.error, csv.Error) as error:
         raise InvalidInputError(
             asked=f"the columns {columns} in the ortholog table {spec}",
@@ -210,8 +213,9 @@ def _packaged() -> Orthologs:
 
 
 def _table(content: bytes, *, name: str) -> Orthologs:
-    text = (gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content).decode()
-    rows = csv.DictReader(io.StringIO(text), delimiter="\t", quoting=csv.QUOTE_NONE)
+    text = inflated(content, path=Path(name)) if content[:2] == b"\x1f\x8b" else content
+    require_room(len(text) * _GROWS, path=Path(name))
+    rows = csv.DictReader(io.StringIO(text.decode()), delimiter="\t", quoting=csv.QUOTE_NONE)
     if rows.fieldnames and not {*COLUMNS} <= {*rows.fieldnames}:
         raise KeyError(f"its first line names {', '.join(map(repr, rows.fieldnames))}")
     pairs = dict.fromkeys(tuple(row[column].strip() for column in COLUMNS) for row in rows)

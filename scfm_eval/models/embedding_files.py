@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from scfm_eval import guards
+from scfm_eval.arrays import read_npy, read_npz
+from scfm_eval.bounds import read_text
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.models.checkpoint import few
+from scfm_eval.trial import require_survived
 
-Table = tuple[list[str], NDArray[Any]]
+Table = tuple[list[str] | None, NDArray[Any]]
 
 
 def read_embedding(path: Path, *, key: str = "") -> tuple[pd.Index, NDArray[np.float32]]:
@@ -31,19 +34,21 @@ def read_embedding(path: Path, *, key: str = "") -> tuple[pd.Index, NDArray[np.f
     ------
     InvalidInputError
         The key is absent, ids repeat or are not as many as rows, or a value is not a finite number.
+    GuardError
+        There are no ids. Without the guard ``order``, the names of the rows are their numbers then, a ``RangeIndex``.
     """
     try:
         ids, rows = _READERS[path.suffix](path, key)
-    except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
-        if isinstance(error, InvalidInputError):
-            raise
+    except InvalidInputError:
+        raise
+    except Exception as error:  # a damaged file can raise nearly anything
         objects = "; ids are text: cell_ids=adata.obs_names.to_numpy(dtype=str)" if "pickle" in str(error) else ""
         raise _refuse(path, key, f"{type(error).__name__}: {error}{objects}") from error
     if rows.ndim != 2 or not rows.shape[1] or rows.dtype.kind not in "fiu":
         raise _refuse(path, key, f"an array of shape {rows.shape} and type {rows.dtype}, not numbers (n_cells, d)")
-    if len(ids) != len(rows):
+    if ids is not None and len(ids) != len(rows):
         raise _refuse(path, key, f"{len(ids)} ids for {len(rows)} rows")
-    index = pd.Index(ids, dtype=str)
+    index = pd.RangeIndex(len(rows)) if ids is None else pd.Index(ids, dtype=str)
     if not index.is_unique:
         raise _refuse(path, key, f"ids that occur more than once: {few(list(index[index.duplicated()].unique()))}")
     made = rows.astype(np.float32)
@@ -81,6 +86,7 @@ def _read_h5ad(path: Path, key: str) -> Table:
     import h5py
     from anndata.io import read_elem
 
+    require_survived("hdf5", path)
     with h5py.File(path) as file:
         found = list(file["obsm"]) if "obsm" in file else []
         if key not in found:
@@ -91,14 +97,16 @@ def _read_h5ad(path: Path, key: str) -> Table:
 
 
 def _read_npz(path: Path, key: str) -> Table:
-    with np.load(path, allow_pickle=False) as file:
-        arrays = {name: file[name] for name in file.files}
+    arrays = read_npz(path)
     ids = [name for name, array in arrays.items() if array.ndim == 1 and array.dtype.kind in "US"]
     rows = [name for name, array in arrays.items() if array.ndim == 2]
     shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
     chosen_rows, chosen_ids = _choose(rows, key or "embedding"), _choose(ids, "cell_ids")
-    if chosen_rows is None or chosen_ids is None or (key and chosen_rows != key):
+    if chosen_rows is None or (ids and chosen_ids is None) or (key and chosen_rows != key):
         raise _refuse(path, key, f"arrays {shapes}: which one holds the rows or the ids is not clear")
+    if chosen_ids is None:
+        _refuse_without_ids(path, key, f"arrays {shapes}: which one holds the rows or the ids is not clear")
+        return None, arrays[chosen_rows]
     return list(map(str, arrays[chosen_ids].astype(str))), arrays[chosen_rows]
 
 
@@ -111,17 +119,20 @@ def _choose(names: Sequence[str], preferred: str) -> str | None:
 def _read_npy(path: Path, key: str) -> Table:
     ids = ids_file(path, key)
     if not ids.is_file():
-        raise _refuse(path, key, f"no ids in {ids}")
-    return ids.read_text(encoding="utf-8").splitlines(), np.load(path, allow_pickle=False)
+        _refuse_without_ids(path, key, f"no ids in {ids}")
+        return None, read_npy(path)
+    return read_text(ids).splitlines(), read_npy(path)
 
 
 def _read_parquet(path: Path, key: str) -> Table:
+    require_survived("parquet", path)
     table = pd.read_parquet(path)
     if key:
         raise _refuse(path, key, "a table, which has no key")
     table = table.set_index("cell_id") if "cell_id" in table else table
     if isinstance(table.index, pd.RangeIndex):
-        raise _refuse(path, key, "neither a column cell_id nor an index of names")
+        _refuse_without_ids(path, key, "neither a column cell_id nor an index of names")
+        return None, table.to_numpy()
     return list(map(str, table.index)), table.to_numpy()
 
 
@@ -129,6 +140,11 @@ _READERS = {".h5ad": _read_h5ad, ".npz": _read_npz, ".npy": _read_npy, ".parquet
 
 SUFFIXES = tuple(_READERS)
 """How the names of files of embeddings end."""
+
+
+def _refuse_without_ids(path: Path, key: str, found: str) -> None:
+    refusal = _refuse(path, key, found)
+    guards.refuse("order", asked=refusal.asked, found=refusal.found, remedy=refusal.remedy)
 
 
 def _refuse(path: Path, key: str, found: str) -> InvalidInputError:

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 
 from scfm_eval.atomic import replacing
 from scfm_eval.errors import InvalidInputError
+from scfm_eval.trial import fault_of
 
 _SAID = 200  # characters of what a library says
 _NO_PLACE = (
@@ -64,6 +65,9 @@ def resumed(file: Path) -> Iterator[dict[str, Any]]:
 
     remedy = f"delete {file.name} (and the model beside it, if there is one) to begin anew, or give another folder"
     with refusing(asked=f"the checkpoint {file} to go on from", found="a damaged or foreign file; ", remedy=remedy):
+        fault = fault_of("torch", file)
+        if fault:
+            raise ValueError(fault)
         yield torch.load(file, map_location="cpu", weights_only=True)
 
 

@@ -15,9 +15,10 @@ from typing import Any
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import Version
 
+from scfm_eval.bounds import read_text
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.models.card import Card
-from scfm_eval.models.outside_process import environment
+from scfm_eval.models.outside_process import environment, is_secret
 
 CHILD = Path(__file__).with_name("outside_child.py")
 """The program that the other Python runs."""
@@ -26,6 +27,7 @@ CAPABILITIES = ("embed", "embed_layers", "embed_genes", "score_gene_pairs", "ann
 """Methods that a script may have."""
 
 _OLDEST = Version("3.8")
+_LONGEST, _WIDEST = 65_536, 2_048  # letters of a declaration and of a line of it
 _PATIENCE = 60.0  # seconds in which a Python has to say its version
 _REMEDY = "mend the declaration; examples/outside has some to copy"
 _CARD = tuple(name for name in Card.__dataclass_fields__ if name != "sees")
@@ -173,7 +175,11 @@ def _asked(declaration: Declaration, names: list[str]) -> dict[str, Any]:
 
 def _tables(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        text = read_text(file)
+        if len(text) > _LONGEST or max(map(len, text.splitlines()), default=0) > _WIDEST:
+            # names of very many parts take for ever
+            raise ValueError(f"more than {_LONGEST:,} letters, or {_WIDEST:,} in a line")
+        return tomllib.loads(text)
     except FileNotFoundError as error:
         raise _refuse(file, "no such file", "give the path of a .toml file that is there") from error
     except (OSError, ValueError, RecursionError) as error:
@@ -209,6 +215,12 @@ def _check_lists(file: Path, capabilities: Any, python: dict[str, Any]) -> None:
         if not isinstance(name, str) or name.startswith("PYTHON"):
             found = f"environment has {name!r}: no name, or one that the other Python, being isolated, does not read"
             raise _refuse(file, found)
+        if is_secret(name):
+            raise _refuse(
+                file,
+                f"environment has {name!r}, which is named like a secret; other programs get none",
+                "leave it out, and fetch with it beforehand what the script needs",
+            )
     try:
         json.dumps(python.get("arguments", {}), allow_nan=False)
     except (TypeError, ValueError) as error:

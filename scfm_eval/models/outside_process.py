@@ -6,6 +6,7 @@ The child gets no shell, no secrets of the environment, and no standard input.
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -21,7 +22,12 @@ import psutil
 
 from scfm_eval.timing import phase
 
-_PASSED = ("PATH", "HOME", "LANG", "TMPDIR", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
+_PASSED = ("PATH", "HOME", "LANG", "LANGUAGE", "TMPDIR", "TMP", "TEMP", "TZ", "SYSTEMROOT", "LD_LIBRARY_PATH")
+# languages, devices and numbers of threads
+_PASSED_LIKE = ("LC_", "CUDA_", "NVIDIA_", "HIP_", "ROCR_", "OMP_", "OPENBLAS_NUM", "MKL_NUM", "NUMEXPR_NUM")
+_SECRET = re.compile(
+    r"TOKEN|SECRET|PASSW|PASSPHRASE|CREDENTIAL|AUTH|COOKIE|(^|_)KEY(S|$|_)|APIKEY|(^|_)(PAT|PWD)$", re.IGNORECASE
+)
 _MARK = "SCFM_EVAL_OUTSIDE_RUN"
 _PAUSE = 0.1  # seconds between two looks at the child
 _HEAD, _TAIL, _CHUNK = 1 << 20, 1 << 16, 1 << 16  # bytes of the log that are kept, and read at once
@@ -51,7 +57,16 @@ class Ended:
 def environment(names: Iterable[str] = ()) -> dict[str, str]:
     """Return the few variables that every child gets, and those that are named, as far as they are set."""
     wanted = {*_PASSED, *names}
-    return {name: value for name, value in os.environ.items() if name in wanted or name.startswith("LC_")}
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if (name in wanted or name.startswith(_PASSED_LIKE)) and not is_secret(name)
+    }
+
+
+def is_secret(name: str) -> bool:
+    """Return whether a variable is named like a secret, such as a token, a password or a key; none is passed on."""
+    return _SECRET.search(name) is not None
 
 
 def run(
