@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Literal
@@ -60,6 +60,19 @@ def phase(name: Phase) -> Iterator[None]:
     finally:
         clock.settle()
         clock.running.pop()
+
+
+def take_over(seconds: Mapping[str, float]) -> None:
+    """Count phases that another process measured while the running phase waited for it; the rest is that one's own."""
+    clock = _clock.get()
+    if clock is None:
+        return
+    clock.settle()
+    for name, spent in seconds.items():
+        clock.seconds[name] = clock.seconds.get(name, 0.0) + spent
+    if clock.running:
+        waiting = clock.running[-1]
+        clock.seconds[waiting] = max(0.0, clock.seconds[waiting] - sum(seconds.values()))
 
 
 def _now() -> float:

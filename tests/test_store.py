@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from scfm_eval.errors import InvalidInputError
 from scfm_eval.store import Store, key_of
 
 KEY = key_of(model="toy")
@@ -60,14 +59,21 @@ def test_a_failed_making_leaves_nothing(tmp_path, make):
     assert not Store(tmp_path).get(KEY, make).was_there
 
 
-def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, make, monkeypatch):
+def test_a_full_disk_is_said_and_the_run_goes_on_in_memory(tmp_path, make, calls, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(np, "save", full)
-    with pytest.raises(InvalidInputError, match="No space left"):
-        Store(tmp_path).get(KEY, make)
-    assert not list(tmp_path.rglob("facts.json"))
+    store = Store(tmp_path)
+    with pytest.warns(UserWarning, match="No space left"):
+        first = store.get(KEY, make)
+    again = store.get(KEY, make)
+    assert (first.was_there, again.was_there, len(calls)) == (False, True, 1)
+    np.testing.assert_array_equal(again.arrays[0], np.arange(6).reshape(3, 2))
+    assert "could not be kept on disk: No space left" in first.facts["notes"][0]
+    assert not list(tmp_path.rglob("*.npy"))
+    monkeypatch.undo()
+    assert not Store(tmp_path).get(KEY, make).was_there
 
 
 def test_one_of_many_at_once_makes_it(tmp_path, make, calls):
