@@ -66,6 +66,11 @@ def _add_reports(group: pytest.OptionGroup) -> None:
     group.addoption("--report", default="reports/latest.json", metavar="PATH", help="where the JSON report is written")
     group.addoption("--html", default=None, metavar="PATH", help="where the report is written as a page, for readers")
     group.addoption("--reference", default=None, metavar="PATH", help="report that scores must not fall behind")
+    group.addoption(
+        "--resume",
+        action="store_true",
+        help="go on with the run of this --report that was stopped or killed, from the ledger that lies beside it",
+    )
     group.addoption("--layouts", action="store_true", help="keep a UMAP of each embedding in the report, for figures")
 
 
@@ -76,6 +81,17 @@ def _add_means(group: pytest.OptionGroup) -> None:
     )
     group.addoption("--seeds", type=_positive, default=1, metavar="N", help="repeats of splits and trained baselines")
     group.addoption("--offline", action="store_true", help="never download")
+    group.addoption(
+        "--isolate",
+        action="store_true",
+        help="load and ask each model in a process of its own, so that one that crashes ends nothing else",
+    )
+    group.addoption(
+        "--time-limit",
+        type=_seconds,
+        metavar="SECONDS",
+        help="end a model that takes longer to load, to learn or to answer; implies --isolate",
+    )
     group.addoption(
         "--without-guard",
         action="append",
@@ -111,6 +127,16 @@ def _add_sources(group: pytest.OptionGroup) -> None:
         metavar="SOURCE",
         help="a .csv file of regulator and target, or collectri, instead of the network that the dataset states",
     )
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is no time: give seconds above 0")
+    return seconds
 
 
 def _positive(text: str) -> int:

@@ -10,8 +10,8 @@ import sys
 import tempfile
 import tomllib
 import warnings
-from collections.abc import Generator, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Generator
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ from scfm_eval import guards
 from scfm_eval.options import DEFAULT_DATASETS, pytest_addoption
 from scfm_eval.quiet import Quiet
 from scfm_eval.reporting import CLAIM_PROPERTY, COLLECTOR, COMPARISONS_PROPERTY
-from scfm_eval.selection import RUN, Run
+from scfm_eval.resuming import Resuming
+from scfm_eval.selection import RUN, Run, usage_errors
 
 __all__ = ["pytest_addoption"]
 
@@ -57,8 +58,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Prepare the run, and let a stop by the scheduler still write the report."""
     config.stash[RUN] = Run(config)
     config.stash[_SWITCHED_OFF] = ExitStack()
-    with _usage_errors():
+    with usage_errors():
         config.stash[_SWITCHED_OFF].enter_context(guards.without(config.getoption("--without-guard")))
+    config.pluginmanager.register(Resuming(config), "scfm_eval_resuming")
     worker = getattr(config, "workerinput", None)
     if worker is not None and Quiet.possible and config.option.basetemp:
         # beside the workers' own folders, which pytest removes after three more runs
@@ -88,18 +90,18 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         return
     run = session.config.stash[RUN]
     from scfm_eval.consent import accept_licences
+    from scfm_eval.datasets.download import cache_folder
     from scfm_eval.datasets.orthologs import read_orthologs
     from scfm_eval.device import check_device
     from scfm_eval.ontology import load_ontology
     from scfm_eval.report import read_report
-    from scfm_eval.store import Store
 
     option = session.config.getoption
     _check_writable(Path(option("--report")), what="--report")
     if option("--html") is not None:
         _check_writable(Path(option("--html")), what="--html")
-    _check_writable(Store().folder / "any", what="SCFM_EVAL_CACHE")
-    with _usage_errors():
+    with usage_errors():
+        cache_folder()
         accept_licences(option("--accept-licence"))
         check_device(option("--device"))
         if option("--reference") is not None:
@@ -166,7 +168,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     run.claims.setdefault(Path(metafunc.module.__file__ or ""), set()).add(metafunc.function.__name__)
     rivals = set(metafunc.fixturenames) & set(run.installed)
-    with _usage_errors():
+    with usage_errors():
         if "model" in metafunc.fixturenames:
             run.asks_models = True
             pairs = run.pairs(task, rivals, pretrained_only="untrained" in metafunc.fixturenames)
@@ -259,17 +261,6 @@ def _warn_of_stale_expectations(claims: dict[Path, set[str]]) -> None:
 
 def _expected_failures(path: Path) -> dict[str, dict[str, Any]]:
     return tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-
-
-@contextmanager
-def _usage_errors() -> Iterator[None]:
-    """Turn a refusal of what the user gave into pytest's own usage error: one message, exit code 4."""
-    from scfm_eval.errors import InvalidInputError
-
-    try:
-        yield
-    except InvalidInputError as error:
-        raise pytest.UsageError(str(error)) from error
 
 
 @pytest.hookimpl(wrapper=True)

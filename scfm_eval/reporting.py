@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -29,6 +30,8 @@ COMPARISONS_PROPERTY = "scfm_eval.comparisons"
 
 _SHOWN = {"comparison": "text", "difference": "difference", "low": "low", "high": "high"}
 
+RESUMED = pytest.StashKey[int]()
+"""How many times the run was resumed."""
 COLLECTOR = "scfm_eval_collector"
 """Name of the plugin that collects results and verdicts on the controller."""
 
@@ -69,7 +72,12 @@ class _Collector:
         from scfm_eval.results import Result
 
         result = Result.model_validate_json(packed)
-        self.results[result.task, result.dataset.name, result.model.name, result.pairing] = result
+        key = (result.task, result.dataset.name, result.model.name, result.pairing)
+        known = self.results.get(key)
+        if known is None or known.failure:
+            self.results[key] = result
+        else:
+            _note_other_scores(known, result)
 
     @pytest.hookimpl
     def pytest_keyboard_interrupt(self) -> None:
@@ -114,6 +122,7 @@ class _Collector:
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             command=["pytest", *sys.argv[1:]],
             interrupted=self.interrupted,
+            resumed=self.config.stash.get(RESUMED, 0),
             environment=environment(self.config.rootpath, workers=self.config.getoption("numprocesses", None) or 1),
             guards_off=guards.switched_off(),
             findings=powerless_scores(results),
@@ -151,6 +160,19 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(_Collector(config), COLLECTOR)
 
 
+def _note_other_scores(first: Result, second: Result) -> None:
+    """Say it in the result that is reported if the same cells and the same code gave other numbers the second time."""
+    # timings, which are of no stored array, differ by nature
+    if not (first.arrays and second.arrays):
+        return
+    for name in sorted(first.scores.keys() & second.scores.keys()):
+        one, other = first.scores[name], second.scores[name]
+        note = f"computed twice in this run: {name} is {one.value} here, and was {other.value} the other time"
+        if (one.value, one.low, one.high) != (other.value, other.low, other.high) and note not in first.notes:
+            first.notes.append(note)
+            warnings.warn(pytest.PytestWarning(f"{first!r}: {note}"), stacklevel=1)
+
+
 def _for_readers(properties: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
     """Turn what the report is made from into a few short properties: model, dataset, and each comparison."""
     for name, value in properties:
@@ -172,7 +194,7 @@ def _verdict(report: pytest.TestReport, properties: dict[str, Any]) -> Verdict:
         claim=report.nodeid.partition("[")[0],
         model=model,
         dataset=dataset,
-        outcome=_outcome(report),
+        outcome=outcome(report),
         reason=_reason(report),
         comparisons=[
             ComparisonRecord(**{key: made[key] for key in fields}) for made in properties.get(COMPARISONS_PROPERTY, [])
@@ -180,7 +202,8 @@ def _verdict(report: pytest.TestReport, properties: dict[str, Any]) -> Verdict:
     )
 
 
-def _outcome(report: pytest.TestReport) -> Outcome:
+def outcome(report: pytest.TestReport) -> Outcome:
+    """Return what became of a claim, by the report of one phase of its test."""
     if hasattr(report, "wasxfail"):
         # a pass of one that is strict is a failure
         return "expected failure" if report.skipped else "passed"

@@ -6,7 +6,8 @@ Imports the standard library and pytest only; everything heavy is imported when 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain, combinations
@@ -224,6 +225,17 @@ class Run:
 
 
 RUN = pytest.StashKey[Run]()
+
+
+@contextmanager
+def usage_errors() -> Iterator[None]:
+    """Turn a refusal of what the user gave into pytest's own usage error: one message, exit code 4."""
+    from scfm_eval.errors import InvalidInputError
+
+    try:
+        yield
+    except InvalidInputError as error:
+        raise pytest.UsageError(str(error)) from error
 
 
 def _refuse_twins(names: list[str], *, kind: str) -> None:
