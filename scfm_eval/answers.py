@@ -6,9 +6,9 @@ import hashlib
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -16,12 +16,15 @@ from anndata import AnnData
 from numpy.typing import NDArray
 
 from scfm_eval import guards, timing
+from scfm_eval.answered import columns_again, own_rows
+from scfm_eval.blame import blamed_on, owed
 from scfm_eval.cells import Cells, genes_as_read
 from scfm_eval.datasets.genes import resolve
 from scfm_eval.datasets.view import fingerprint, measured_names
-from scfm_eval.device import Resident, accepted, fitting, peak_memory
+from scfm_eval.device import Resident, accepted, fitting, fitting_cells, peak_memory, told_of_memory
 from scfm_eval.environment import versions
-from scfm_eval.errors import InvalidInputError, UnknownGeneError
+from scfm_eval.errors import FailedModelError, UnknownGeneError
+from scfm_eval.fits import Fit, Rows
 from scfm_eval.models.card import Card
 from scfm_eval.models.protocols import (
     Effect,
@@ -47,7 +50,9 @@ from scfm_eval.owed import (
     checked_reconstruction,
 )
 from scfm_eval.provenance import adapter_sha256, weights_hash
+from scfm_eval.spread import require_spread
 from scfm_eval.store import Made, Store, Stored, key_of
+from scfm_eval.tasks.predictions import packed, unpacked
 from scfm_eval.tasks.task import FineTuned
 
 _MADE_WITH = (
@@ -56,6 +61,7 @@ _MADE_WITH = (
 )  # fmt: skip
 
 Mask = NDArray[np.bool_]
+T = TypeVar("T")
 
 OF_A_PART = ", learned from training cells"
 """What the name of an answer in ``Result.arrays`` ends in where it is not the answer for all cells alike."""
@@ -131,26 +137,37 @@ class StoredAnswers:
 
     def embed(self, *, seed: int, train: Mask | None = None) -> NDArray[np.float32]:
         """Return the embedding of all cells ``(n_cells, d)``; what learns here has seen the cells in ``train`` only."""
+        return self.embed_rows(seed=seed, train=train).values
+
+    def embed_rows(self, *, seed: int, train: Mask | None = None) -> Rows:
+        """Return the same by the places of the cells, with the cells that what learns here really saw."""
         learns = learns_here(self.model)
         seen = train if learns else None
 
         def make(model: Any) -> Made:
             with timing.phase("fit"):
-                self._fit(model, seen)
+                saw = self._fit(model, seen)
             with timing.phase("forward"):
-                embedding = fitting(model, lambda: model.embed(self.view))
-            return [checked(embedding, self.view, name=self.card.name)], {"train": _count(seen)}
+                embedding = _joined(self._in_parts(model, model.embed))
+            rows = self._owed(checked, embedding, self.view)
+            self._owed(own_rows, [rows], lambda few: [model.embed(few)], self.view, of=self.model, given=embedding)
+            return [rows], {"train": _count(seen), "saw": saw}
 
         labels = self._hash_of("label", seen) if self.can(LabelTrainable) else None
-        return self._kept("embed", make, seed=seed, learns=learns, train=_hash(seen), labels=labels).arrays[0]
+        kept = self._kept("embed", make, seed=seed, learns=learns, train=_hash(seen), labels=labels)
+        self._owed(require_spread, kept.arrays[0], self.view, self.cells.adata.obs)
+        return Rows(kept.arrays[0], np.arange(self.view.n_obs), fits=self._fits(kept))
 
     def embed_layers(self, *, seed: int) -> list[NDArray[np.float32]]:
         """Return the embedding of all cells at each layer, ``(n_cells, d)``, the input first."""
 
         def make(model: Any) -> Made:
             with timing.phase("forward"):
-                layers = fitting(model, lambda: model.embed_layers(self.view))
-            return [*checked_layers(layers, self.view, name=self.card.name)], {}
+                parts = self._in_parts(model, model.embed_layers)
+                layers = parts[0] if len(parts) == 1 else [_joined(layer) for layer in zip(*parts, strict=True)]
+            made = self._owed(checked_layers, layers, self.view)
+            self._owed(own_rows, made, model.embed_layers, self.view, of=self.model, given=layers[0])
+            return [*made], {}
 
         return self._kept("embed_layers", make, seed=seed).arrays
 
@@ -173,7 +190,8 @@ class StoredAnswers:
             if told is not None:
                 model.tell_genes(list(genes), truth=told)
             with timing.phase("forward"):
-                return [checked_genes(model.embed_genes(known), known, name=self.card.name)], {}
+                made = model.embed_genes(known)
+            return [self._owed(checked_genes, made, known)], {}
 
         arguments: dict[str, Any] = {"genes": known} | ({} if told is None else {"told": _hash(told)})
         rows = self._kept("embed_genes", make, seed=seed, learns=learns, **arguments).arrays[0]
@@ -202,7 +220,7 @@ class StoredAnswers:
             with timing.phase("forward"):
                 made = fitting(model, lambda: model.score_gene_pairs(few, genes=known))
             self._check_unchanged(few, before)
-            return [checked_pairs(made, known, name=self.card.name)], {}
+            return [self._owed(checked_pairs, made, known)], {}
 
         arguments: dict[str, Any] = {"genes": known, "rows": _hash(rows), "told": _hash(told)}
         made = self._kept("score_gene_pairs", make, seed=seed, **arguments).arrays[0]
@@ -216,7 +234,7 @@ class StoredAnswers:
         def make(model: Any) -> Made:
             with timing.phase("forward"):
                 found = fitting(model, lambda: model.reconstruct_layers(self.view[rows].copy()))
-            made = checked_reconstruction(found, n_cells=len(rows), name=self.card.name)
+            made = self._owed(checked_reconstruction, found, n_cells=len(rows))
             return [made.target, made.cell, made.layers], {}
 
         return Reconstruction(*self._kept("reconstruct_layers", make, seed=seed, rows=_hash(rows)).arrays)
@@ -227,7 +245,9 @@ class StoredAnswers:
         def make(model: Any) -> Made:
             with timing.phase("forward"):
                 said = fitting(model, lambda: model.annotate(self.view))
-            return [*checked_own_labels(*said, n_cells=self.view.n_obs, name=self.card.name)], {}
+            names, shares = self._owed(checked_own_labels, *said, n_cells=self.view.n_obs)
+            self._owed(own_rows, [shares], partial(columns_again, model.annotate, names), self.view, of=self.model)
+            return [names, shares], {}
 
         labels, probabilities = self._kept("annotate", make, seed=seed).arrays
         return labels, probabilities
@@ -257,7 +277,7 @@ class StoredAnswers:
             with timing.phase("forward"):
                 made = fitting(model, lambda: model.perturb(few, genes=names, effect=effect))
             self._check_unchanged(few, before)
-            return [checked(made, few, name=self.card.name)], {}
+            return [self._owed(checked, made, few)], {}
 
         return self._kept("perturb", make, seed=seed, rows=_hash(rows), genes=names, effect=effect).arrays[0]
 
@@ -269,6 +289,10 @@ class StoredAnswers:
         InvalidInputError
             The model reads other genes than the dataset's, or gives an array of another shape.
         """
+        return self.predict_rows(conditions, train=train, seed=seed).values
+
+    def predict_rows(self, conditions: Sequence[str], *, train: Mask, seed: int) -> Rows:
+        """Return the same by the names of the conditions, with the cells that the model really saw."""
         keys = [key for key in ("perturbation", "context") if key in self.cells.adata.obs]
 
         def make(model: Any) -> Made:
@@ -280,12 +304,13 @@ class StoredAnswers:
             with timing.phase("forward"):
                 made = model.predict_perturbations(list(conditions))
             n_genes = self.cells.adata.n_vars
-            profiles = checked_profiles(made, conditions, n_genes=n_genes, name=self.card.name)
-            return [profiles], {"train": _count(train)}
+            profiles = self._owed(checked_profiles, made, conditions, n_genes=n_genes)
+            return [profiles], {"train": _count(train), "saw": self._saw("the fit", seen)}
 
         shown = [self._hash_of(key, train) for key in keys]
         arguments = {"conditions": list(conditions), "shown": shown, "train": _hash(train)}
-        return self._kept("predict_perturbations", make, seed=seed, learns=True, **arguments).arrays[0]
+        kept = self._kept("predict_perturbations", make, seed=seed, learns=True, **arguments)
+        return Rows(kept.arrays[0], np.array(conditions, dtype=np.str_), fits=self._fits(kept), of="conditions")
 
     def fine_tune(
         self, *, labels: NDArray[np.str_], train: Mask, validation: Mask, test: Mask, how: FineTuning, seed: int
@@ -297,26 +322,30 @@ class StoredAnswers:
         name = key_of(**arguments, **self._made_of(seed))
 
         def make(model: Any) -> Made:
+            learned_from, chosen_by = self.view[train].copy(), self.view[validation].copy()
+            saw = self._saw("fine-tuning", learned_from) | self._saw("the choice of the epoch", chosen_by)
             with timing.phase("fit"):
                 told = model.fine_tune(
-                    self.view[train].copy(),
+                    learned_from,
                     labels=labels[train],
-                    validation=self.view[validation].copy(),
+                    validation=chosen_by,
                     validation_labels=labels[validation],
                     how=how,
                     seed=seed,
                     folder=self.store.unfinished(name),
                 )
-            history = checked_history(told, name=self.card.name)
+            history = self._owed(checked_history, told)
             with timing.phase("forward"):
                 said = model.predict_labels(self.view[test].copy())
             known, n_cells = labels[train], int(test.sum())
-            made = checked_labels(*said, known=known, n_cells=n_cells, name=self.card.name)
+            made = self._owed(checked_labels, *said, known=known, n_cells=n_cells)
+            again = partial(columns_again, model.predict_labels, made[0])
+            self._owed(own_rows, made[1:], again, self.view[test], of=self.model)
             self.store.finish(name)
-            return list(made), {"history": history}
+            return list(made), {"history": history, "saw": saw}
 
         kept = self._kept("fine_tune", make, seed=seed, learns=True, **arguments)
-        return FineTuned(kept.arrays[0], kept.arrays[1], kept.facts["history"])
+        return FineTuned(kept.arrays[0], kept.arrays[1], kept.facts["history"], self._fits(kept))
 
     def parameters(self, seed: int) -> dict[str, Any]:
         """Return the constructor arguments that decide what is computed, defaults included."""
@@ -345,7 +374,8 @@ class StoredAnswers:
     ) -> Stored:
         """Return an answer from the store, or have a loaded model make it; one that learns is loaded for itself."""
         device = self.resident.settings.get("device") if learns else None
-        key = key_of(capability=capability, arguments=arguments, device=device, **self._made_of(seed))
+        made_of = self._made_of(seed) | ({"keeps": "what fits saw"} if learns else {})
+        key = key_of(capability=capability, arguments=arguments, device=device, **made_of)
         stored: Stored = self.store.get(key, lambda: self._make(make, seed=seed, learns=learns))
         self.arrays.setdefault(capability + (OF_A_PART if arguments.get("train") else ""), key)
         if stored.facts not in self.facts:
@@ -358,19 +388,31 @@ class StoredAnswers:
         with timing.recording() as seconds, peak_memory() as peak:
             with timing.phase("load"):
                 model = self.resident.load(self.model, name=self.card.name, fresh=learns, **own)
-            arrays, facts = make(model)
-        about = {
-            "seconds": seconds,
-            # a model under another Python has its memory there
-            "peak_memory_bytes": getattr(model, "peak_memory_bytes", None) or dict(peak),
-            "n_parameters": getattr(model, "n_parameters", None),
-            "weights_sha256": getattr(model, "weights_sha256", None),
-            "loaded_share": getattr(model, "loaded_share", None),
-        }
+            try:
+                with blamed_on(self.card.name, asked="an answer"), told_of_memory(self.resident.batch_size) as divided:
+                    arrays, facts = make(model)
+                    about = _about(model) | {"notes": divided(model)}
+                self._check_unchanged(self.view, self._fingerprint, elsewhere=getattr(model, "changed_cells", False))
+            except FailedModelError:
+                # what failed once may be in any state
+                self.resident.free()
+                raise
+        # a model in another process has its memory there
+        memory = getattr(model, "peak_memory_bytes", None) or dict(peak)
         if learns:
             self.resident.free()
-        self._check_unchanged(self.view, self._fingerprint)
-        return arrays, about | facts
+        return arrays, {"seconds": seconds, "peak_memory_bytes": memory} | about | facts
+
+    def _in_parts(self, model: Any, ask: Callable[[AnnData], Any]) -> list[Any]:
+        """Return the answer for all cells, or for parts of them where memory runs out and cells are independent."""
+        if self.card.transductive:
+            return [fitting(model, lambda: ask(self.view))]
+        return fitting_cells(model, ask, self.view)
+
+    def _owed(self, check: Callable[..., T], *answer: Any, **against: Any) -> T:
+        """Return what a check makes of an answer; one that is refused is a failure of the model."""
+        with owed():
+            return check(*answer, name=self.card.name, **against)
 
     def _hash_of(self, key: str, seen: Mask | None) -> str | None:
         return None if seen is None else _hash(self.cells.adata.obs[key].astype(str).to_numpy(dtype=np.str_)[seen])
@@ -403,21 +445,43 @@ class StoredAnswers:
     def _told(self, truth: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
         return truth if self.card.role == "control" and self.can(ToldOfGenes) else None
 
-    def _check_unchanged(self, cells: AnnData, before: str) -> None:
-        if fingerprint(cells) != before:
-            raise InvalidInputError(
+    def _check_unchanged(self, cells: AnnData, before: str, *, elsewhere: bool = False) -> None:
+        if elsewhere or fingerprint(cells) != before:
+            raise FailedModelError(
                 asked=f"answers of {self.card.name} on {self.cells.dataset.name}",
                 found="the model has changed the cells that it was given",
                 remedy="work on a copy: `cells = cells.copy()`",
             )
 
-    def _fit(self, model: Any, train: Mask | None) -> None:
+    def _saw(self, name: str, cells: AnnData) -> dict[str, str]:
+        """Return which cells of the view are handed to a fit, by what these say themselves, as it is kept."""
+        return {f"{name} of {self.card.name}": packed(self.view.obs_names.isin(cells.obs_names))}
+
+    def _fits(self, kept: Stored) -> tuple[Fit, ...]:
+        saw = {name: unpacked(text, n_cells=self.view.n_obs) for name, text in kept.facts.get("saw", {}).items()}
+        return tuple(Fit(name, np.flatnonzero(places)) for name, places in saw.items())
+
+    def _fit(self, model: Any, train: Mask | None) -> dict[str, str]:
+        """Have a model learn what it has to learn here, and return which cells it was given for that."""
         cells = self.view if train is None else self.view[train].copy()
         if self.can(LabelTrainable) and train is not None:
             labels = self.cells.adata.obs["label"].to_numpy()[train].astype(str)
             model.fit_with_labels(cells, labels=labels)
         elif self.can(Trainable):
             model.fit(cells)
+        else:
+            return {}
+        return self._saw("the fit", cells)
+
+
+def _about(model: Any) -> dict[str, Any]:
+    return {key: getattr(model, key, None) for key in ("n_parameters", "weights_sha256", "loaded_share")}
+
+
+def _joined(parts: Sequence[Any]) -> Any:
+    if len(parts) == 1:
+        return parts[0]
+    return pd.concat(parts) if isinstance(parts[0], pd.DataFrame) else np.concatenate(parts)
 
 
 def _hash(values: NDArray[Any] | None) -> str | None:

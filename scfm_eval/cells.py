@@ -13,7 +13,13 @@ import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
 
+from scfm_eval import guards
+from scfm_eval.datasets.confounding import tell_confounded
+from scfm_eval.datasets.copies import Copies, copies, tell_copies
 from scfm_eval.datasets.dataset import Dataset
+from scfm_eval.datasets.keys import tell_small_labels
+from scfm_eval.datasets.known_cells import recognised
+from scfm_eval.datasets.label_origin import tell_label_origin
 from scfm_eval.datasets.orthologs import (
     FATES,
     HUMAN,
@@ -26,7 +32,6 @@ from scfm_eval.datasets.orthologs import (
     read_orthologs,
 )
 from scfm_eval.datasets.view import Readable, fingerprint, require_readable, view
-from scfm_eval.errors import InvalidInputError
 from scfm_eval.models.card import Card
 from scfm_eval.models.protocols import Pretrained, missing_methods
 from scfm_eval.results import DatasetRecord, GenesRecord, OrthologRecord
@@ -74,6 +79,28 @@ class Cells:
         return fingerprint(self.adata)
 
     @cached_property
+    def resembles(self) -> tuple[str, ...]:
+        """Known datasets whose cells these are, a tenth of them or more, whatever they are called here."""
+        return recognised(self.adata)
+
+    @cached_property
+    def copies(self) -> Copies:
+        """Which of the cells are copies or near copies of each other."""
+        return copies(self.adata.X)
+
+    @cached_property
+    def findings(self) -> list[guards.Finding]:
+        """What guards tell of the cells and their keys, whatever a model makes of them."""
+        name = self.dataset.name
+        with guards.listening() as told:
+            tell_small_labels(self.adata, dataset=name)
+            tell_confounded(self.adata, dataset=name)
+            tell_label_origin(self.adata, labels_from=self.dataset.labels_from, dataset=name)
+            if guards.is_on("duplicates"):
+                tell_copies(self.copies, dataset=name)
+        return told
+
+    @cached_property
     def record(self) -> DatasetRecord:
         """What a report says of the dataset."""
         obs = self.adata.obs
@@ -89,6 +116,7 @@ class Cells:
             organism=self.dataset.organism,
             licence=self.dataset.licence,
             citation=self.dataset.citation,
+            findings=self.findings,
         )
 
 
@@ -129,8 +157,9 @@ def require_organism(about: Card, cells: Cells) -> None:
 
     Raises
     ------
-    InvalidInputError
-        The message says what was stated and what was found, and offers the packaged table where it would help.
+    GuardError
+        The guard ``organism`` is on. The message says what was stated and what was found, and offers the packaged table
+        where it would help.
     """
     foreign = sorted(cells.organisms - {latin_name(name) for name in about.organisms})
     if not (about.organisms and foreign):
@@ -147,7 +176,8 @@ def require_organism(about: Card, cells: Cells) -> None:
     otherwise = _OFFER if can_help else ""
     if of in about.organisms:
         otherwise = f"state organism={of} if its genes have been mapped already"
-    raise InvalidInputError(
+    guards.refuse(
+        "organism",
         asked=f"{about.name} on {cells.dataset.name}",
         found=f"cells of {', '.join(foreign)}{named}, while {about.name} reads {reads}",
         remedy=f"give cells of {reads}" + (f", or {otherwise}" if otherwise else ""),

@@ -1,5 +1,7 @@
 """The one way in which the suite refuses something: what was asked, what was found, what to do."""
 
+from scfm_eval.printable import printable
+
 
 class InvalidInputError(ValueError):
     """Something the user gave cannot be used.
@@ -15,8 +17,9 @@ class InvalidInputError(ValueError):
     """
 
     def __init__(self, *, asked: str, found: str, remedy: str) -> None:
-        super().__init__(f"asked: {asked}\nfound: {found}\nto do: {remedy}")
-        self.asked, self.found, self.remedy = asked, found, remedy
+        # names out of strangers' files are in it
+        self.asked, self.found, self.remedy = printable(asked), printable(found), printable(remedy)
+        super().__init__(f"asked: {self.asked}\nfound: {self.found}\nto do: {self.remedy}")
 
     def __reduce__(self) -> tuple[object, ...]:
         return (_rebuild, (type(self), self.asked, self.found, self.remedy))

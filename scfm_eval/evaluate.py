@@ -9,7 +9,9 @@ from typing import Any
 
 from scfm_eval import about_models, ensembles, guards, timing
 from scfm_eval.answers import StoredAnswers
+from scfm_eval.blame import blamed_on, owed
 from scfm_eval.cells import Cells, model_view, require_organism
+from scfm_eval.chance import tell_of_chance
 from scfm_eval.datasets.dataset import Dataset
 from scfm_eval.datasets.view import Readable
 from scfm_eval.device import Resident, peak_memory
@@ -68,8 +70,11 @@ def evaluate(
         answers, read = ensembles.ask(
             model, about, cells, store, resident, weights=weights, member_weights=member_weights
         )
+        _tell_of_pretraining(answers)
         with timing.recording() as scoring, timing.phase("score"):
             scored, failure = _scored(task, answers, seeds=seeds)
+        what = f"{task.name} of {about.name} on {cells.dataset.name}"
+        tell_of_chance(scored.scores, headline=task.headline, role=about.role, asked=what)
     result = Result(
         task=task.name,
         parameters=_parameters(task),
@@ -89,7 +94,14 @@ def evaluate(
         findings=findings,
         failure=failure,
     )
-    return with_layout(result, answers) if layouts and isinstance(task, Annotation) and not failure else result
+    return _laid_out(result, answers) if layouts and isinstance(task, Annotation) and not failure else result
+
+
+def _laid_out(result: Result, answers: StoredAnswers) -> Result:
+    try:
+        return with_layout(result, answers)
+    except FailedModelError as error:
+        return result.model_copy(update={"notes": [*result.notes, f"no layout: {error.found}"]})
 
 
 def _scored(task: ScoredTask, answers: StoredAnswers, *, seeds: Sequence[int]) -> tuple[Scored, str]:
@@ -98,7 +110,11 @@ def _scored(task: ScoredTask, answers: StoredAnswers, *, seeds: Sequence[int]) -
         return task.score(answers, answers.cells.adata, seeds=seeds), ""
     except FailedModelError as error:
         failure = f"{answers.card.name} gave no answer: {error.found}"
-        return Scored({name: ScoreRecord(value=None, reason=failure) for name in task.headline}), failure
+        return Scored(_without_value(task, failure)), failure
+
+
+def _without_value(task: Task, failure: str) -> dict[str, ScoreRecord]:
+    return {name: ScoreRecord(value=None, reason=failure) for name in task.headline}
 
 
 def clock(
@@ -119,30 +135,40 @@ def clock(
     def load(fresh: bool = False) -> Any:
         return resident.load(model, name=name, fresh=fresh, **own)
 
+    loaded, rounds, failure = None, None, ""
     with peak_memory() as peak:
-        rounds = throughput.timed(load, seen, task=task)
-    loaded = load()
-    few = seen[: task.n_cells].copy()
-    checked(loaded.embed(few), few, name=name)
+        try:
+            with blamed_on(name, asked="timing"):
+                rounds = throughput.timed(load, seen, task=task)
+                loaded = load()
+                few = seen[: task.n_cells].copy()
+                with owed():
+                    checked(loaded.embed(few), few, name=name)
+        except FailedModelError as error:
+            resident.free()
+            loaded, rounds, failure = None, None, f"{name} gave no answer: {error.found}"
     answers = StoredAnswers(model, about, cells, seen, Store(), resident, folder)
     conditions = {key: resident.settings.get(key) for key in ("device", "precision")}
+    apart = {"apart": True} if resident.is_apart else {}
+    note = ["timed in a process of its own, handing over the cells included"] if resident.is_apart else []
     facts = {key: getattr(loaded, key, None) for key in ("n_parameters", "weights_sha256", "loaded_share")}
     result = Result(
         task=task.name,
         parameters=_parameters(task),
         headline=list(task.headline),
         seeds=[0],
-        pairing=_pairing(task, cells, seeds=[0], **conditions),
+        pairing=_pairing(task, cells, seeds=[0], **conditions, **apart),
         dataset=cells.record,
         model=_model_record(answers, facts, seed=0),
         readable=_readable(readable),
-        scores=throughput.scored(rounds),
-        seconds=rounds.seconds(),
+        scores=_without_value(task, failure) if rounds is None else throughput.scored(rounds),
+        seconds={} if rounds is None else rounds.seconds(),
         peak_memory_bytes=getattr(loaded, "peak_memory_bytes", None) or dict(peak),
         from_store=False,
-        notes=_notes(model, about, cells) + _of_orthologs(readable, cells),
+        notes=_notes(model) + _of_orthologs(readable, cells) + note,
+        failure=failure,
     )
-    return result, lambda: loaded.embed(seen[: task.n_cells])
+    return result, lambda: None if loaded is None else loaded.embed(seen[: task.n_cells])
 
 
 def lacking_keys(about: Card, dataset: Dataset) -> str:
@@ -214,7 +240,7 @@ def _saw(about: Card, cells: Cells) -> bool | None:
         return False
     if about.name in cells.dataset.seen_by:
         return True
-    if not set(cells.dataset.parts).isdisjoint(about.pretrained_on):
+    if not {*cells.dataset.parts, *cells.resembles}.isdisjoint(about.pretrained_on):
         return True
     # what a dataset says of some models says nothing of the others, and nobody knows whose cells an own file holds
     return False if about.pretrained_on and not cells.dataset.is_own_file else None
@@ -222,13 +248,27 @@ def _saw(about: Card, cells: Cells) -> bool | None:
 
 def _told(answers: StoredAnswers, read: Sequence[Readable]) -> list[str]:
     """Return what was read of the cells, and what each member says of itself."""
-    own = [note for one in answers.members() for note in _notes(one.model, one.card, answers.cells)]
-    return ensembles.shares(answers, read) + own + _of_orthologs(ensembles.least(read), answers.cells)
+    own = [note for one in answers.members() for note in _notes(one.model)]
+    making = dict.fromkeys(note for facts in ensembles.made(answers) for note in facts.get("notes", []))
+    return ensembles.shares(answers, read) + own + _of_orthologs(ensembles.least(read), answers.cells) + [*making]
 
 
-def _notes(model: type, about: Card, cells: Cells) -> list[str]:
-    own = [model.note] if hasattr(model, "note") else []
-    return own + ([f"{about.name} saw {cells.dataset.name} in pretraining"] if _saw(about, cells) else [])
+def _notes(model: type) -> list[str]:
+    return [model.note] if hasattr(model, "note") else []
+
+
+def _tell_of_pretraining(answers: StoredAnswers) -> None:
+    cells = answers.cells
+    others = [name for name in cells.resembles if name not in cells.dataset.parts]
+    for about in (one.card for one in answers.members()):
+        if _saw(about, cells):
+            known = f", whose cells are those of {', '.join(others)}" if others else ""
+            guards.tell(
+                "pretraining",
+                asked=f"{about.name} on cells that are new to it",
+                found=f"{about.name} saw {cells.dataset.name} in pretraining{known}",
+                remedy="it may remember them: compare models on datasets that none of them saw",
+            )
 
 
 def _of_orthologs(readable: Readable, cells: Cells) -> list[str]:

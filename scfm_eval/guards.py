@@ -22,11 +22,14 @@ class Guard:
         The fault that it finds.
     then
         What becomes of the fault: refused, or told in the report.
+    always
+        Why it cannot be switched off; empty where it can.
     """
 
     name: str
     against: str
     then: str
+    always: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ GUARDS = {
         Guard("collapsed", "an embedding that is constant, or nearly so", "refused if constant, else told"),
         Guard("row_number", "an embedding in which a column only counts the rows", "told"),
         Guard("test_cells", "a fit that saw the cells that it is scored on", "refused"),
-        Guard("donors", "cells of one donor on both sides of a split", "told"),
+        Guard("donors", "cells of one donor on both sides of a split", "refused if split by donor, else told"),
         Guard("duplicates", "copies or near copies of cells on both sides of a split", "refused above 1 %, else told"),
         Guard("label_origin", "labels that were derived from the expression that is scored", "told"),
         Guard("confounded", "batches and labels that cannot be told apart", "refused if one follows, else told"),
@@ -75,8 +78,18 @@ GUARDS = {
         Guard("pretraining", "a dataset that the model saw in pretraining", "told"),
         Guard("power", "a score that cannot tell the oracle from noise on a dataset", "told"),
         Guard("chance", "a score that is no better than chance", "told"),
-        Guard("same_cells", "a comparison of scores of other cells, folds or seeds", "refused"),
-        Guard("undefined", "an average with a member that has no value", "refused"),
+        Guard(
+            "same_cells",
+            "a comparison of scores of other cells, folds or seeds",
+            "refused",
+            always="only resamples of the same cells, folds and seeds say how sure a difference is",
+        ),
+        Guard(
+            "undefined",
+            "an average with a member that has no value",
+            "undefined, with the reason",
+            always="a mean of the other members would be another score",
+        ),
     )
 }
 """All checks by name."""
@@ -87,7 +100,8 @@ _heard: list[list[Finding]] = []
 
 
 def require_known(names: Iterable[str]) -> None:
-    """Raise ``InvalidInputError`` for a name that no guard has."""
+    """Raise ``InvalidInputError`` for a name that no guard has, or that of one that is always on."""
+    names = list(names)
     unknown = [name for name in names if name not in GUARDS]
     if unknown:
         near = get_close_matches(unknown[0], GUARDS, n=1)
@@ -95,6 +109,12 @@ def require_known(names: Iterable[str]) -> None:
             asked=f"to switch off the guard {unknown[0]!r}",
             found="no guard of that name" + (f"; nearest: {near[0]}" if near else ""),
             remedy="choose one that `scfm-eval guards` lists",
+        )
+    for guard in (GUARDS[name] for name in names if GUARDS[name].always):
+        raise InvalidInputError(
+            asked=f"to switch off the guard {guard.name!r}",
+            found=f"it is always on: {guard.always}",
+            remedy="leave it on",
         )
 
 
@@ -105,7 +125,7 @@ def without(names: Iterable[str]) -> Iterator[None]:
     Raises
     ------
     InvalidInputError
-        No guard has one of these names.
+        No guard has one of these names, or one is always on.
     """
     names = frozenset(names)
     require_known(names)

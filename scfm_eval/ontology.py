@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from scfm_eval.bounds import read_text
 from scfm_eval.errors import InvalidInputError
 
 UNREACHED = 2**14
@@ -231,7 +232,9 @@ def read_obo(path: Path) -> Ontology:
         The file cannot be read, has no such term, names a parent that it does not have, or has a cycle.
     """
     try:
-        header, *stanzas = re.split(r"(?m)^(?=\[\w+\])", path.read_text(encoding="utf-8"))
+        header, *stanzas = re.split(r"(?m)^(?=\[\w+\])", read_text(path))
+    except InvalidInputError:
+        raise
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInputError(
             asked=f"the ontology {path}", found=str(error), remedy="pass the path of an .obo file"

@@ -11,6 +11,7 @@ import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
 
+from scfm_eval import guards
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.models.protocols import Reconstruction
 
@@ -23,11 +24,14 @@ def checked(embedding: Any, cells: AnnData, *, name: str) -> NDArray[np.float32]
     Raises
     ------
     InvalidInputError
-        If there is not one finite row per cell, or a table's index is not ``cells.obs_names``.
+        If there is not one finite row per cell.
+    GuardError
+        If a table's index is not ``cells.obs_names``.
     """
     asked = f"embedding of {cells.n_obs} cells by {name}"
     if isinstance(embedding, pd.DataFrame) and not cells.obs_names.equals(embedding.index):
-        raise InvalidInputError(
+        guards.refuse(
+            "order",
             asked=asked,
             found="a table whose index is not obs_names in their order",
             remedy="reindex it by cells.obs_names",

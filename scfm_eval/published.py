@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from scfm_eval.bounds import read_text
 from scfm_eval.errors import InvalidInputError
 
 RANGES: dict[str, tuple[float, float]] = {
@@ -190,7 +191,9 @@ def read_publication(path: Path) -> Publication:
         value is outside of its metric's range.
     """
     try:
-        return Publication.model_validate_json(path.read_text(encoding="utf-8"))
+        return Publication.model_validate_json(read_text(path))
+    except InvalidInputError:
+        raise
     except (OSError, UnicodeDecodeError, ValidationError) as error:
         raise InvalidInputError(
             asked=f"published numbers from {path.name}", found=str(error), remedy="mend the file, or restore it"

@@ -10,10 +10,13 @@ from typing import Any, Literal
 
 import pandas as pd
 from pydantic import Field, ValidationError, field_validator
+from pydantic_core import PydanticSerializationError
 
 from scfm_eval.atomic import replacing
+from scfm_eval.bounds import read_json
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.guards import Finding
+from scfm_eval.printable import printable
 from scfm_eval.results import Result, _Strict
 
 SCHEMA_VERSION = 2
@@ -24,6 +27,7 @@ UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
 }
 """For each older version, the function that turns a report of that version into one of the next."""
 
+_SAID = 2000  # characters of what is wrong
 _PLACE = ("task", "dataset", "model", "role")
 _NUMBERS = ("value", "low", "high", "chance", "best", "worst")
 _ENVIRONMENT = ("machine", "git", "packages")
@@ -149,6 +153,8 @@ class Report(_Strict):
         The command line.
     interrupted
         Whether the run was stopped before its end.
+    resumed
+        How many times it was stopped, or killed, and went on.
     environment
         Versions, machine and commit.
     guards_off
@@ -165,6 +171,7 @@ class Report(_Strict):
     created: str
     command: list[str]
     interrupted: bool = False
+    resumed: int = 0
     environment: dict[str, Any]
     guards_off: list[str] = Field(default_factory=list)
     findings: list[Finding] = Field(default_factory=list)
@@ -271,7 +278,9 @@ def read_report(path: str | Path) -> Report:
     """
     asked = f"a report from {path}"
     try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
+        found = _printable(read_json(Path(path)))
+    except InvalidInputError:
+        raise
     except (OSError, ValueError, RecursionError) as error:
         raise InvalidInputError(
             asked=asked, found=str(error), remedy="give the path of a report of this suite"
@@ -289,8 +298,18 @@ def read_report(path: str | Path) -> Report:
         )
     try:
         return Report.model_validate(_upgraded(found, version))
-    except (ValidationError, KeyError) as error:
-        raise InvalidInputError(asked=asked, found=f"another form: {error}", remedy="write the report anew") from error
+    except (ValidationError, LookupError, TypeError, AttributeError) as error:
+        said = f"another form: {str(error)[:_SAID]}"
+        raise InvalidInputError(asked=asked, found=said, remedy="write the report anew") from error
+
+
+def _printable(found: Any) -> Any:
+    """Return what was read with its texts as they can be printed and written."""
+    if isinstance(found, str):
+        return printable(found)
+    if isinstance(found, dict):
+        return {printable(name): _printable(value) for name, value in found.items()}
+    return [_printable(value) for value in found] if isinstance(found, list) else found
 
 
 def _upgraded(found: dict[str, Any], version: int) -> dict[str, Any]:
@@ -300,10 +319,17 @@ def _upgraded(found: dict[str, Any], version: int) -> dict[str, Any]:
 
 
 def write_report(report: Report, path: str | Path) -> Path:
-    """Write the report so that a reader sees either the old file or the whole new one; returns its absolute path."""
+    """Write the report so that a reader sees either the old file or the whole new one; returns its absolute path.
+
+    Half letters, such as of a file name in another encoding, are written as signs that stand for them.
+    """
     target = Path(path).absolute()
+    try:
+        text = report.model_dump_json(indent=1)
+    except PydanticSerializationError:
+        text = Report.model_validate(_printable(report.model_dump(mode="json"))).model_dump_json(indent=1)
     with replacing(target) as temporary, temporary.open("w", encoding="utf-8") as file:
-        file.write(report.model_dump_json(indent=1))
+        file.write(text)
         file.write("\n")
         file.flush()
         os.fsync(file.fileno())

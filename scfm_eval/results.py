@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from scfm_eval.guards import Finding
 from scfm_eval.metrics.metric import InapplicableMetricError, Metric, Statistic, UndefinedMetricError
-from scfm_eval.metrics.resampling import interval, n_drawn, replicates
+from scfm_eval.metrics.resampling import interval, n_drawn, replicates, unit_sizes, widened
 from scfm_eval.score import Score
 
 ROLES = ("model", "baseline", "control")
@@ -32,8 +32,8 @@ class ScoreRecord(_Strict):
     applies: bool = Field(
         default=True, description="false where model or dataset lack what the score needs: claims about it are skipped"
     )
-    low: float | None = Field(default=None, description="lower end of the 95 % percentile interval")
-    high: float | None = Field(default=None, description="upper end of the 95 % percentile interval")
+    low: float | None = Field(default=None, description="lower end of the 95 % interval")
+    high: float | None = Field(default=None, description="upper end of the 95 % interval")
     chance: float | None = Field(default=None, description="the value that knows nothing about the cells")
     best: float | None = Field(default=1.0, description="best possible value; null is unbounded")
     worst: float | None = Field(default=0.0, description="worst possible value; null is unbounded")
@@ -244,6 +244,7 @@ def measure(
         return ScoreRecord(value=None, reason=str(undefined), applies=applies, **known)
     estimated = {} if metric.chance is not None or expected is None else {"chance": "estimated with the first seed"}
     known["n_units"] = n_drawn(weights)
+    resampled = widened(resampled, sizes=unit_sizes(weights))
     return _record(values, resampled, chance=expected, how=estimated | per_seed[0].how, known=known)
 
 
@@ -295,7 +296,7 @@ def _record(
     resampled = resampled - (np.nanmean(resampled) - value) if np.isfinite(resampled).any() else resampled
     record = ScoreRecord(value=value, chance=chance, per_seed=values, how=how, **known)
     try:
-        low, high = np.clip(interval(resampled), *_range(known))
+        low, high = np.clip(interval(resampled, n_units=known["n_units"]), *_range(known))
     except UndefinedMetricError as undefined:
         return record.model_copy(update={"how": how | {"no interval": str(undefined)}})
     packed = base64.b64encode(np.asarray(resampled, dtype="<f4").tobytes()).decode("ascii")

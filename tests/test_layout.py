@@ -7,6 +7,7 @@ import pytest
 
 from scfm_eval import layout as layout_module
 from scfm_eval.answers import OF_A_PART
+from scfm_eval.baselines.controls import normal_by_id
 from scfm_eval.cells import Cells
 from scfm_eval.datasets.dataset import Dataset
 from scfm_eval.device import Resident
@@ -27,7 +28,7 @@ class Plain:
 
 class Noise:
     def embed(self, cells):
-        return np.random.default_rng(0).normal(size=(cells.n_obs, 3))
+        return normal_by_id(cells.obs_names, seed=0, width=3)
 
 
 class Learns(Plain):

@@ -86,7 +86,7 @@ def test_workers_refuse_a_run_of_skips_only_and_bad_input_too(suite):
 
 def test_a_named_model_that_cannot_load_is_an_error_and_still_in_the_report(suite):
     run = suite("--model", "models.py:Broken", "--model", "models.py:Good", "-k", "chance")
-    run.assert_outcomes(passed=1, errors=1, deselected=5)
+    run.assert_outcomes(passed=1, failed=1, deselected=5)
     found = verdicts(suite)
     assert found["test_beats_chance", "broken"].outcome == "error"
     assert "torn" in found["test_beats_chance", "broken"].reason
@@ -164,7 +164,10 @@ def test_an_error_is_never_an_expected_failure(suite, error):
     (suite.path / "benchmarks" / "expected_failures.toml").write_text(
         '[broken]\n"test_toy::test_beats_chance" = "loses"\n'
     )
-    suite("--model", "models.py:Broken", "-k", "chance").assert_outcomes(errors=1, deselected=3)
+    suite("--model", "models.py:Broken", "-k", "chance").assert_outcomes(failed=1, deselected=3)
+    (verdict,) = verdicts(suite).values()
+    assert verdict.outcome == "error"
+    assert f"{error}: the weights are torn" in verdict.reason
 
 
 def test_an_expectation_of_an_unknown_claim_is_warned_about(suite):

@@ -27,6 +27,7 @@ from scfm_eval.report import (
     write_report,
 )
 from scfm_eval.results import DatasetRecord, ModelRecord, ReadableRecord, Result, ScoreRecord, by_role, combine, measure
+from tests import made_reports as made
 
 COMMITTED = Path(__file__).parents[1] / "reports" / "schema.json"
 VALUES = np.array([0.0, 1.0, 1.0, 1.0])
@@ -343,3 +344,38 @@ def test_nesting_without_end_and_a_version_that_is_no_number_are_refused(tmp_pat
         path.write_text(text)
         with pytest.raises(InvalidInputError):
             read_report(path)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text.replace('"toy"', '"\\ud800"'),
+        lambda text: text.replace('"toy"', "[" * 10**6),
+        lambda text: text.replace('"created"', '"command": [], "created"'),
+        lambda text: text.replace('"toy"', "1" * 10**4),
+        lambda text: "\ufeff\x00" + text,
+        lambda text: text.replace('"results": [', '"results": [null, '),
+    ],
+)
+def test_a_strange_report_is_refused(tmp_path, damage):
+    path = write_report(made.report(made.result(f1=made.score(0.5))), tmp_path / "r.json")
+    damaged = damage(path.read_text())
+    assert damaged != path.read_text()
+    path.write_text(damaged)
+    with pytest.raises(InvalidInputError):
+        read_report(path)
+
+
+def test_names_in_a_report_do_nothing_on_a_terminal(tmp_path):
+    path = write_report(made.report(made.result("\x1b]0;mine\x07", f1=made.score(0.5))), tmp_path / "r")
+    assert read_report(path).results[0].model.name == "␛]0;mine␇"
+
+
+def test_a_report_with_half_a_letter_in_it_is_written_and_read(tmp_path):
+    whole = made.report(made.result(f1=made.score(0.5)))
+    whole = whole.model_copy(
+        update={"command": ["pytest", "caf\udce9.h5ad"], "environment": {"machine": {"a": "\ud800"}}}
+    )
+    read = read_report(write_report(whole, tmp_path / "r.json"))
+    assert read.command == ["pytest", "caf\ufffd.h5ad"]
+    assert read.environment["machine"] == {"a": "\ufffd"}

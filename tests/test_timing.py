@@ -55,6 +55,22 @@ def test_a_failing_phase_is_still_counted(clock):
     assert seconds == {"forward": 4}
 
 
+def test_what_another_process_measured_is_taken_out_of_the_waiting_for_it(clock):
+    with timing.recording() as seconds, timing.phase("forward"):
+        clock(10)
+        timing.take_over({"tokenise": 3, "forward": 5})
+        clock(1)
+    assert seconds == {"forward": 8, "tokenise": 3}
+
+
+def test_no_phase_is_ever_shorter_than_nothing(clock):
+    with timing.recording() as seconds, timing.phase("load"):
+        clock(1)
+        timing.take_over({"tokenise": 3})
+    assert seconds == {"load": 0, "tokenise": 3}
+    timing.take_over({"tokenise": 3})
+
+
 def test_nothing_is_kept_outside_of_a_recording():
     with timing.phase("load"):
         pass

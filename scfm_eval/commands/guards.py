@@ -28,7 +28,8 @@ def _guards(asked: argparse.Namespace) -> None:
     table = Table("name", "finds", "and then", title="guards")
     table.columns[0].no_wrap = True
     for guard in GUARDS.values():
-        table.add_row(*(Text(text) for text in (guard.name, guard.against, guard.then)))
+        then = f"{guard.then}; always on: {guard.always}" if guard.always else guard.then
+        table.add_row(*(Text(text) for text in (guard.name, guard.against, then)))
     # names are there to be copied: none is ever cut
     console = Console()
     Console(width=max(console.width, 100)).print(table)

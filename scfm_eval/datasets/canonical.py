@@ -58,6 +58,8 @@ def canonical(
     """
     shell = _with_counts(adata, counts=counts, gene_column=gene_column, what=what)
     raw_counts = counts_in(shell, what=what)
+    # genes of one name get here only without the guard: the first keeps the name
+    shell.var_names_make_unique()
     obs = {key: _key(adata.obs, key=key, column=columns[key], what=what) for key in KEYS if key in columns}
     if "perturbation" in obs:
         obs["perturbation"] = _with_control(obs["perturbation"], control=control, what=what)

@@ -54,6 +54,7 @@ pbmc68k_reduced = Dataset(
     name="pbmc68k_reduced",
     build=pbmc68k_reduced_with_counts,
     label_key="bulk_labels",
+    labels_from="expression",
     ontology_terms=(
         ("CD14+ Monocyte", "CL:0001054"),
         ("CD19+ B", "CL:0000236"),
@@ -75,6 +76,7 @@ synthetic_batches = Dataset(
     name="synthetic_batches",
     build=_batches,
     label_key="cell_type",
+    labels_from="independent",
     batch_key="batch",
     ontology_terms=_SIMULATED_TERMS,
     organism="simulated",
@@ -97,6 +99,7 @@ synthetic_transfer = Dataset(
     name="synthetic_transfer",
     build=_transfer,
     label_key="cell_type",
+    labels_from="independent",
     domain_key="domain",
     ontology_terms=_SIMULATED_TERMS,
     organism="simulated",
@@ -131,6 +134,7 @@ pbmc3k = Dataset(
     ),
     read=pbmc3k_with_labels,
     label_key="cell_type",
+    labels_from="expression",
     ontology_terms=(
         ("CD4 T cells", "CL:0000624"),
         ("CD14+ Monocytes", "CL:0001054"),
@@ -159,6 +163,7 @@ sorted_blood = Dataset(
     ),
     read=sorted_blood_draw,
     label_key="cell_type",
+    labels_from="independent",
     ontology_terms=(
         ("CD14+ Monocyte", "CL:0001054"),
         ("CD19+ B", "CL:0000236"),
@@ -192,6 +197,7 @@ breast_tumour = Dataset(
     ),
     read=tumour_with_major_types,
     label_key="cell_type",
+    labels_from="expression",
     ontology_terms=(
         ("B-cells", "CL:0000236"),
         ("Endothelial", "CL:0000115"),
@@ -210,6 +216,7 @@ mixology = Dataset(
     remote=tuple(RemoteFile(url=f"{_MIXOLOGY}/{name}", name=name, sha256=sha256) for name, sha256 in _MIXOLOGY_FILES),
     read=demuxlet_singlets,
     label_key="cell_type",
+    labels_from="independent",
     batch_key="batch",
     gene_ids="ensembl",
     licence="MIT (LuyiTian/sc_mixology)",
@@ -385,6 +392,7 @@ cardiomyocyte = Dataset(
     name="cardiomyocyte",
     page=_GENEPT_FOLDER,
     label_key="disease",
+    labels_from="independent",
     donor_key="patient",
     phenotype_key="disease",
     citation="10.1038/s41586-022-04817-8",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,18 +11,19 @@ import scipy.sparse as sp
 from anndata import AnnData
 from numpy.typing import NDArray
 
+from scfm_eval import guards
+from scfm_eval.datasets.count_signs import what_else_than_counts
 from scfm_eval.errors import InvalidInputError
 
 _CHUNK = 1 << 22
-_SAMPLE = 256
-_LOG_CEILING = 30.0
 _NAMED = 5
 
 
 def counts_in(adata: AnnData, *, what: str) -> sp.csr_matrix:
     """Return the raw counts of ``adata.X`` as CSR float32, checked; ``adata`` is not changed.
 
-    Counts that stand elsewhere (``layers["counts"]``, ``raw``) are never used in silence: the error names where.
+    Counts that stand elsewhere (``layers["counts"]``, ``raw``) are never used in silence: the error names where. With
+    the guard ``counts`` switched off, finite values of 0 and more come back as they are.
 
     Parameters
     ----------
@@ -38,19 +39,20 @@ def counts_in(adata: AnnData, *, what: str) -> sp.csr_matrix:
     Raises
     ------
     InvalidInputError
-        If the matrix is empty, is not finite, non-negative and integer, has a cell without counts, or has cells or
-        genes of one name.
+        If the matrix is empty, is not finite and non-negative, is not counts (guard ``counts``), has a cell without
+        counts, cells of one name, or genes of one name (guard ``gene_ids``).
     """
     asked = f"{what} with raw integer counts"
     if adata.X is None or 0 in adata.shape:
         raise InvalidInputError(
             asked=asked, found=f"an empty matrix of shape {adata.shape}", remedy="give at least one cell and one gene"
         )
-    fault = _fault(_values(adata.X)) and _describe(adata.X)
+    if not _is_readable(adata.X):
+        raise InvalidInputError(asked=asked, found=f"X holds {_unreadable(adata.X)}", remedy=_where_counts_are(adata))
+    fault = what_else_than_counts(adata.X)
     if fault:
-        raise InvalidInputError(asked=asked, found=f"X holds {fault}", remedy=_where_counts_are(adata))
-    check_unique(adata.obs_names, what=f"{what} with unique cells", kind="cell", remedy="obs_names_make_unique()")
-    check_unique(adata.var_names, what=f"{what} with unique genes", kind="gene", remedy="var_names_make_unique()")
+        guards.refuse("counts", asked=asked, found=f"X holds {fault}", remedy=_where_counts_are(adata))
+    require_unique(adata, what=what)
     counts = as_csr(adata.X)
     empty = np.flatnonzero(np.diff(counts.indptr) == 0)
     if len(empty):
@@ -62,15 +64,25 @@ def counts_in(adata: AnnData, *, what: str) -> sp.csr_matrix:
     return counts
 
 
-def check_unique(names: Sequence[str], *, what: str, kind: str, remedy: str) -> None:
-    """Raise :class:`InvalidInputError` naming the ``names`` that occur more than once."""
+def require_unique(adata: AnnData, *, what: str) -> None:
+    """Refuse cells of one name, and (guard ``gene_ids``) genes of one name.
+
+    Raises
+    ------
+    InvalidInputError
+        The message names those that occur more than once.
+    """
+    asked, remedy = f"{what} with unique %ss", "make them unique, e.g. with adata.%s_names_make_unique()"
+    cells, genes = _repeated(adata.obs_names, kind="cell"), _repeated(adata.var_names, kind="gene")
+    if cells:
+        raise InvalidInputError(asked=asked % "cell", found=cells, remedy=remedy % "obs")
+    if genes:
+        guards.refuse("gene_ids", asked=asked % "gene", found=genes, remedy=remedy % "var")
+
+
+def _repeated(names: Iterable[str], *, kind: str) -> str:
     twice = [name for name, times in Counter(names).items() if times > 1]
-    if twice:
-        raise InvalidInputError(
-            asked=what,
-            found=f"{len(twice)} {kind} names occur more than once: {some(twice)}",
-            remedy=f"make them unique, e.g. with adata.{remedy}",
-        )
+    return f"{len(twice)} {kind} names occur more than once: {some(twice)}" if twice else ""
 
 
 def as_csr(X: Any) -> sp.csr_matrix:
@@ -95,40 +107,25 @@ def _values(X: Any) -> Iterator[NDArray[Any]]:
         yield flat[start : start + _CHUNK]
 
 
-def _fault(pieces: Iterable[NDArray[Any]]) -> bool:
-    return not all(np.isfinite(v).all() and (v >= 0).all() and (v == np.rint(v)).all() for v in pieces)
+def _is_readable(X: Any) -> bool:
+    return all(bool(np.isfinite(v).all() and (v >= 0).all()) for v in _values(X))
 
 
-def _describe(X: Any) -> str:
+def _is_whole(X: Any) -> bool:
+    return _is_readable(X) and all(bool((v == np.rint(v)).all()) for v in _values(X))
+
+
+def _unreadable(X: Any) -> str:
     undefined = sum(int((~np.isfinite(v)).sum()) for v in _values(X))
     if undefined:
         return f"{undefined} values that are NaN or infinite"
     lowest = min(float(v.min()) for v in _values(X) if len(v))
-    if lowest < 0:
-        return f"negative values (down to {lowest:.3g}): it looks scaled or centred"
-    return _describe_positive(X)
-
-
-def _describe_positive(X: Any) -> str:
-    rows = sp.csr_matrix(X[:_SAMPLE], dtype=np.float64)
-    totals = np.asarray(rows.sum(axis=1)).ravel()
-    if rows.max() <= _LOG_CEILING:
-        logged = np.asarray(rows.expm1().sum(axis=1)).ravel()
-        scale = f" of counts per {np.median(logged):.4g}" if _constant(logged) else ""
-        return f"values that are not integers, the largest {rows.max():.3g}: it looks log1p-transformed{scale}"
-    if _constant(totals):
-        return f"values that are not integers and add up to {np.median(totals):.4g} in every cell: it looks normalised"
-    return f"values that are not integers, e.g. {rows.data[rows.data != np.rint(rows.data)][:1]}"
-
-
-def _constant(totals: NDArray[np.float64]) -> bool:
-    positive = totals[totals > 0]
-    return bool(len(positive) > 1 and positive.std() < 1e-2 * positive.mean())
+    return f"negative values (down to {lowest:.3g}): it looks scaled or centred"
 
 
 def _where_counts_are(adata: AnnData) -> str:
-    places = [f"layers/{key}" for key, layer in adata.layers.items() if not _fault(_values(layer))]
-    if adata.raw is not None and not _fault(_values(adata.raw.X)):
+    places = [f"layers/{key}" for key, layer in adata.layers.items() if _is_whole(layer)]
+    if adata.raw is not None and _is_whole(adata.raw.X):
         places.append("raw")
     if places:
         return f"{' and '.join(places)} of the same file hold integers: choose with counts={places[0]}"

@@ -12,12 +12,16 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from scfm_eval import guards
 from scfm_eval.datasets.canonical import canonical, nearest
 from scfm_eval.datasets.download import RemoteFile, fetch
 from scfm_eval.datasets.genes import HALF, looks_ensembl
-from scfm_eval.datasets.keys import CONTROL, KEYS
+from scfm_eval.datasets.keys import CONTROL, KEYS, LabelsFrom
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.models.protocols import Effect, GeneIds
+from scfm_eval.trial import fault_of
+
+_WRITE_AGAIN = "it is truncated or no .h5ad file: copy or write it again with AnnData.write_h5ad"
 
 
 def read_h5ad(path: Path, *, backed: bool = False) -> AnnData:
@@ -38,6 +42,9 @@ def read_h5ad(path: Path, *, backed: bool = False) -> AnnData:
             found=f"it is not there; nearest in {folder}: {nearest(path.name, there)}",
             remedy="check the path",
         )
+    fault = fault_of("hdf5", path)
+    if fault:
+        raise InvalidInputError(asked=f"the file {path} as .h5ad", found=fault, remedy=_WRITE_AGAIN)
     try:
         with warnings.catch_warnings():
             # older published files: their format is read all the same, their names are checked afterwards
@@ -49,7 +56,7 @@ def read_h5ad(path: Path, *, backed: bool = False) -> AnnData:
         raise InvalidInputError(
             asked=f"the file {path} as .h5ad",
             found=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}",
-            remedy="it is truncated or no .h5ad file: copy or write it again with AnnData.write_h5ad",
+            remedy=_WRITE_AGAIN,
         ) from error
 
 
@@ -103,6 +110,10 @@ class Dataset:
         Where raw counts are: ``"X"``, ``"layers/NAME"`` or ``"raw"``.
     organism, is_organism_stated
         Latin name, and whether anybody stated it; human is taken where nobody did.
+    labels_from
+        ``"expression"`` for labels that were derived from the expression of the same cells (clusters, marker genes, a
+        classifier), ``"independent"`` for labels from elsewhere (sorting, genotype, protein, simulation), ``""`` where
+        nothing is stated: the labels are then looked at.
     licence, citation
         Licence and DOI.
     seen_by
@@ -137,6 +148,7 @@ class Dataset:
     counts: str = "X"
     organism: str = "Homo sapiens"
     is_organism_stated: bool = True
+    labels_from: LabelsFrom = ""
     licence: str = "not stated"
     citation: str = ""
     seen_by: tuple[str, ...] = ()
@@ -230,7 +242,8 @@ class Dataset:
     def _check_gene_ids(self, cells: AnnData) -> None:
         share = looks_ensembl(cells.var_names)
         if (share >= HALF) != (self.gene_ids == "ensembl"):
-            raise InvalidInputError(
+            guards.refuse(
+                "gene_ids",
                 asked=f"dataset {self.name} with genes named by {self.gene_ids}",
                 found=f"{share:.0%} of the genes have the form of an Ensembl id: {', '.join(cells.var_names[:3])}",
                 remedy="state the other kind of gene ids in the declaration, or name the column: genes=COLUMN",

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 
 from scfm_eval.datasets.canonical import check_column, nearest
 from scfm_eval.datasets.dataset import Dataset, read_h5ad
 from scfm_eval.datasets.genes import HALF, looks_ensembl
-from scfm_eval.datasets.keys import KEYS
+from scfm_eval.datasets.keys import KEYS, LabelsFrom
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.models.protocols import GeneIds
 
-_OPTIONS = (*KEYS, "control", "counts", "genes", "organism")
+_OPTIONS = (*KEYS, "control", "counts", "genes", "organism", "labels_from")
+_ORIGINS = tuple(filter(None, get_args(LabelsFrom)))
 
 
 def dataset_from_spec(spec: str) -> Dataset:
@@ -26,7 +27,7 @@ def dataset_from_spec(spec: str) -> Dataset:
         ``FILE.h5ad:OPTION=VALUE,…`` with the canonical keys as options (``label``, ``batch``, ``donor``,
         ``perturbation``, …: columns of ``obs``), ``control`` (value of the perturbation column that marks controls),
         ``counts`` (``X``, ``layers/NAME`` or ``raw``), ``genes`` (``symbol``, ``ensembl``, or a column of ``var`` that
-        holds the ids; detected when not given) and ``organism``.
+        holds the ids; detected when not given), ``organism`` and ``labels_from`` (``expression`` or ``independent``).
 
     Raises
     ------
@@ -37,7 +38,7 @@ def dataset_from_spec(spec: str) -> Dataset:
     file = Path(spec if not rest else f"{path}.h5ad").expanduser()
     options = _options(rest, spec=spec)
     stated: dict[str, Any] = {f"{key}_key": options.get(key) for key in KEYS}
-    stated |= {key: options[key] for key in ("control", "counts", "organism") if key in options}
+    stated |= {key: options[key] for key in ("control", "counts", "organism", "labels_from") if key in options}
     stated["is_organism_stated"] = "organism" in options
     adata = read_h5ad(file, backed=True)
     try:
@@ -74,4 +75,10 @@ def _options(text: str, *, spec: str) -> dict[str, str]:
                 remedy=f"use FILE.h5ad:OPTION=VALUE,… with the options {', '.join(_OPTIONS)}",
             )
         options[name] = value
+    if options.get("labels_from", _ORIGINS[0]) not in _ORIGINS:
+        raise InvalidInputError(
+            asked=f"--dataset {spec}",
+            found=f"labels_from={options['labels_from']}",
+            remedy=f"state {' or '.join(f'labels_from={origin}' for origin in _ORIGINS)}",
+        )
     return options

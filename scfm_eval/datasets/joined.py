@@ -12,6 +12,7 @@ from anndata import AnnData
 from numpy.typing import NDArray
 
 from scfm_eval.datasets.dataset import Dataset
+from scfm_eval.datasets.keys import LabelsFrom
 from scfm_eval.datasets.label_matching import Matched, match_labels
 from scfm_eval.datasets.view import view
 from scfm_eval.errors import InvalidInputError
@@ -167,6 +168,7 @@ def joined(source: Dataset, target: Dataset) -> Joined:
         organism=_together(source.organism, target.organism),
         licence=_together(source.licence, target.licence),
         citation=_together(source.citation, target.citation),
+        labels_from=_origin(source.labels_from, target.labels_from),
         seen_by=tuple(dict.fromkeys((*source.seen_by, *target.seen_by))),
         note=f"Cells of {source.name} (source) and {target.name} (target) with common labels, in their common genes.",
         **{f"{key}_key": key for key in both},  # type: ignore[arg-type]
@@ -175,6 +177,11 @@ def joined(source: Dataset, target: Dataset) -> Joined:
 
 def _together(*texts: str) -> str:
     return "; ".join(dict.fromkeys(filter(None, texts)))
+
+
+def _origin(source: LabelsFrom, target: LabelsFrom) -> LabelsFrom:
+    """Return where the labels of both come from; those of one from expression are enough to say that."""
+    return "expression" if "expression" in (source, target) else source if source == target else ""
 
 
 def stated_terms(cells: AnnData) -> dict[str, str]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from anndata import AnnData
 
+from scfm_eval import guards
 from scfm_eval.datasets.counts import some
 from scfm_eval.errors import InvalidInputError
 
@@ -15,6 +17,9 @@ KEYS = (
 )  # fmt: skip
 CONTROL = "control"
 UNLABELLED = frozenset({"", "na", "nan", "unknown", "unlabelled", "unlabeled"})
+LabelsFrom = Literal["expression", "independent", ""]
+"""Where labels come from: the same expression, something else (sorting, genotype, protein, simulation), not stated."""
+_FEW = 10
 
 
 def check_keys(cells: AnnData, *, keys: Sequence[str], dataset: str) -> None:
@@ -34,7 +39,7 @@ def check_keys(cells: AnnData, *, keys: Sequence[str], dataset: str) -> None:
     Raises
     ------
     InvalidInputError
-        If a key is missing, has one value only, or is the label and has a value with one cell.
+        If a key is missing, has one value only, or is the label and has a value with one cell (guard ``class_size``).
     """
     for key in keys:
         asked = f"{dataset} with a {key} key that divides its cells"
@@ -54,8 +59,24 @@ def check_keys(cells: AnnData, *, keys: Sequence[str], dataset: str) -> None:
             )
         alone = sizes[sizes == 1]
         if key == "label" and len(alone):
-            raise InvalidInputError(
+            guards.refuse(
+                "class_size",
                 asked=f"{dataset} with at least two cells of each label",
                 found=f"{len(alone)} labels with one cell: {some(alone.index)}",
                 remedy="remove these cells, merge the labels, or set them to 'unknown'",
             )
+
+
+def tell_small_labels(cells: AnnData, *, dataset: str) -> None:
+    """Tell (guard ``class_size``) of labels with fewer than ten cells, each with its size."""
+    if "label" not in cells.obs:
+        return
+    sizes = cells.obs["label"].value_counts()
+    few = sizes[(sizes > 0) & (sizes < _FEW)].sort_index().sort_values(kind="stable")
+    if len(few):
+        guards.tell(
+            "class_size",
+            asked=f"{dataset} with at least {_FEW} cells of each label",
+            found=f"{len(few)} labels with fewer: {some(f'{name} ({n})' for name, n in few.items())}",
+            remedy="read their scores, and means over labels, with care: merge them, or set them to 'unknown'",
+        )

@@ -12,6 +12,7 @@ import scipy.sparse as sp
 from anndata import AnnData
 from numpy.typing import NDArray
 
+from scfm_eval import guards
 from scfm_eval.datasets.genes import HALF, Resolution, looks_ensembl, resolve
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.models.protocols import GeneIds
@@ -140,13 +141,21 @@ def measured_names(
 
 
 def require_readable(readable: Readable, *, model: str, dataset: str, minimum: float = 0.10) -> None:
-    """Raise :class:`InvalidInputError` if the model reads less than ``minimum`` (0 to 1) of the dataset's counts."""
-    if readable.counts < minimum:
-        raise InvalidInputError(
-            asked=f"{model} on {dataset}",
-            found=f"it can read {readable.genes:.1%} of the genes with {readable.counts:.1%} of the counts",
-            remedy=readable.hint or f"give a dataset whose genes {model} knows, of the organism that it was trained on",
-        )
+    """Refuse (guard ``gene_coverage``) a model that reads less than ``minimum`` (0 to 1) of the dataset's counts.
+
+    Raises
+    ------
+    InvalidInputError
+        It reads less; or it reads nothing at all, which it cannot even with the guard switched off.
+    """
+    if readable.counts >= minimum:
+        return
+    asked = f"{model} on {dataset}"
+    found = f"it can read {readable.genes:.1%} of the genes with {readable.counts:.1%} of the counts"
+    remedy = readable.hint or f"give a dataset whose genes {model} knows, of the organism that it was trained on"
+    if readable.counts == 0:
+        raise InvalidInputError(asked=asked, found=found, remedy=remedy)
+    guards.refuse("gene_coverage", asked=asked, found=found, remedy=remedy)
 
 
 def fingerprint(cells: AnnData) -> str:

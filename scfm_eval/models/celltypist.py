@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.special import expit, log_expit, softmax
 
+from scfm_eval.arrays import read_npz
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.models import checkpoint, options
 from scfm_eval.models.batching import Unread, gene_rows, refuse_unread
@@ -219,8 +220,8 @@ def read_linear(path: Path) -> Linear:
     """
     with refusing(asked=f"a linear model in {path}", remedy=_REMEDY):
         if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
-                said = {name: arrays[name] for name in _ARRAYS}
+            arrays = read_npz(path)
+            said = {name: arrays[name] for name in _ARRAYS}
         else:
             said = _unpickled(path)
         numbers = {name: np.asarray(said[name], dtype=np.float64) for name in ("coef", "intercept", "mean", "scale")}

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import json
-import pickle
 import re
 import textwrap
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +12,13 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
+from scfm_eval import guards
+from scfm_eval.bounds import ordinary, read_bytes, read_json
 from scfm_eval.errors import InvalidInputError
+from scfm_eval.models import pretrained
 from scfm_eval.models.files import refusing
+from scfm_eval.models.pickles import FILLED, settled, stand_in, unpickled
+from scfm_eval.trial import require_survived
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -30,80 +31,6 @@ _MOST, _MOST_LAYERS = 10_000_000, 1_000
 _FETCH_AGAIN = "fetch the file again from the pinned release"
 
 
-class Inert:
-    """Stands for an object of a file whose class is not wanted: its data are kept, and nothing of the class is run.
-
-    Attributes
-    ----------
-    arguments, state
-        What the object would have been made from, and what it would have been filled with.
-    """
-
-    arguments: tuple[Any, ...]
-    state: Any = None
-
-    def __new__(cls, *arguments: Any) -> Inert:
-        """Keep the arguments; pickles fill some objects without ever calling ``__init__``."""
-        made = super().__new__(cls)
-        made.arguments = arguments
-        return made
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
-
-
-class _PlainUnpickler(pickle.Unpickler):
-    """Knows containers, strings, numbers and numpy arrays; a pickle that names anything else is refused."""
-
-    def __init__(self, content: bytes, *, path: Path, inert: Sequence[str]) -> None:
-        super().__init__(io.BytesIO(content))
-        self._path, self._inert = path, inert
-
-    def find_class(self, module: str, name: str) -> Any:
-        return _stand_in(module, name, inert=self._inert, path=self._path)
-
-
-def _stand_in(module: str, name: str, *, inert: Sequence[str], path: Path) -> Any:
-    known = _harmless().get((module.replace("numpy.core", "numpy._core"), name))
-    if known is None and any(re.fullmatch(pattern, f"{module}.{name}") for pattern in inert):
-        return type(name, (Inert,), {})
-    if known is None:
-        raise InvalidInputError(
-            asked=f"plain data in {path}",
-            found=f"a pickle that calls {module}.{name}; nothing of it was executed",
-            remedy="use the file of the pinned release, or convert the dictionary to .json",
-        )
-    return known
-
-
-def _harmless() -> dict[tuple[str, str], Any]:
-    from numpy._core import multiarray, numeric
-
-    return {
-        ("numpy._core.multiarray", "scalar"): multiarray.scalar,
-        ("numpy._core.multiarray", "_reconstruct"): multiarray._reconstruct,
-        ("numpy._core.numeric", "_frombuffer"): numeric._frombuffer,  # type: ignore[attr-defined]
-        ("numpy", "dtype"): np.dtype,
-        ("numpy", "ndarray"): np.ndarray,
-        ("collections", "OrderedDict"): OrderedDict,
-        ("collections", "defaultdict"): _plain_dictionary,
-        ("builtins", "dict"): dict,
-        ("builtins", "bytes"): bytes,
-        ("_codecs", "encode"): _latin1,
-    }
-
-
-def _plain_dictionary(*_: Any) -> dict[Any, Any]:
-    return {}
-
-
-def _latin1(text: str, encoding: str) -> bytes:
-    # protocol 2 writes the bytes of numpy scalars in this way, always as latin1
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"text encoded as {encoding}")
-    return text.encode("latin1")
-
-
 def read_pickle(path: Path, *, inert: Sequence[str] = ()) -> Any:
     r"""Return the plain data in a pickle or a ``.json`` file; nothing in it is executed.
 
@@ -114,7 +41,8 @@ def read_pickle(path: Path, *, inert: Sequence[str] = ()) -> Any:
     path
         The file.
     inert
-        Regular expressions of classes and functions, e.g. ``r"sklearn\..*"``, in whose place :class:`Inert` stands.
+        Regular expressions of classes and functions, e.g. ``r"sklearn\..*"``, in whose place
+        :class:`~scfm_eval.models.pickles.Inert` stands.
 
     Raises
     ------
@@ -122,17 +50,10 @@ def read_pickle(path: Path, *, inert: Sequence[str] = ()) -> Any:
         The file is absent, cut short, or names something else.
     """
     with refusing(asked=f"the content of {path}", remedy=_FETCH_AGAIN):
-        content = path.read_bytes()
         if path.suffix == ".json":
-            return json.loads(content, object_pairs_hook=_each_once)
-        return _PlainUnpickler(content, path=path, inert=inert).load()
-
-
-def _each_once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        raise ValueError("a name stands twice in one object")
-    return made
+            return read_json(path)
+        require_survived("pickle", path)
+        return unpickled(read_bytes(path), path=path, inert=inert)
 
 
 def read_dictionary(path: Path, *, inert: Sequence[str] = ()) -> dict[str, Any]:
@@ -195,7 +116,7 @@ def choose_files(folder: Path, candidates: Sequence[tuple[str, ...]]) -> tuple[P
         No set is complete; the message names the sets and what the folder holds.
     """
     for names in candidates:
-        if all((folder / name).exists() for name in names):
+        if all((folder / name).is_file() for name in names):
             return tuple(folder / name for name in names)
     raise InvalidInputError(
         asked=" or ".join(" + ".join(names) for names in candidates) + f" in {folder}",
@@ -217,7 +138,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if path.suffix != ".safetensors":
         return only_tensors(read_checkpoint(path), path=path)
     with refusing(asked=f"the content of {path}", remedy=_FETCH_AGAIN):
-        return dict(load_file(path))
+        return dict(load_file(ordinary(path)))
 
 
 def read_checkpoint(path: Path, *, inert: Sequence[str] = ()) -> Any:
@@ -238,13 +159,14 @@ def read_checkpoint(path: Path, *, inert: Sequence[str] = ()) -> Any:
     import torch
 
     with refusing(asked=f"the content of {path}", remedy=_FETCH_AGAIN):
+        require_survived("torch", path)
         known: list[Any] = []
         if inert:
             named = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-            known = [(_stand_in(*name.rpartition(".")[::2], inert=inert, path=path), name) for name in named]
-            known += {type(np.dtype(code)) for code in np.typecodes["All"]}
+            known = [(stand_in(*name.rpartition(".")[::2], inert=inert, path=path), name) for name in named]
+            known += FILLED
         with torch.serialization.safe_globals(known):
-            return torch.load(path, weights_only=True, map_location="cpu")
+            return settled(torch.load(path, weights_only=True, map_location="cpu"))
 
 
 def only_tensors(content: Any, *, path: Path) -> dict[str, Tensor]:
@@ -255,13 +177,22 @@ def only_tensors(content: Any, *, path: Path) -> dict[str, Tensor]:
     strange = strange or [
         str(name)
         for name, value in content.items()
-        if not (isinstance(name, str) and isinstance(value, torch.Tensor) and value.layout == torch.strided)
+        if not (isinstance(name, str) and isinstance(value, torch.Tensor) and _is_plain(value))
     ]
     if strange:
         raise InvalidInputError(
             asked=f"named tensors in {path}", found=f"other content: {few(strange)}", remedy="give a plain state dict"
         )
     return dict(content)
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Return whether a tensor is dense, on the CPU, and no larger than what is stored of it."""
+    import torch
+
+    if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized or tensor.is_nested:
+        return False
+    return tensor.nbytes <= tensor.untyped_storage().nbytes()
 
 
 def renamed(tensors: Mapping[str, Tensor], patterns: Sequence[tuple[str, str]]) -> dict[str, Tensor]:
@@ -319,15 +250,26 @@ def load_strictly(
 
     Raises
     ------
-    InvalidInputError
-        A tensor is missing, unexpected, of another shape, or differs from the one that it is tied to.
+    GuardError
+        A tensor is missing, unexpected, of another shape, or differs from the one that it is tied to. Without the guard
+        ``tensors``, what fits is loaded and the rest stays as it was drawn.
     """
     wanted, tied = module.state_dict(), tied or {}
     given = _needed(tensors, ignored)
     _require_fit(module, given, tied=tied)
-    filled = {name: given[tied.get(name, name)] if name not in given else given[name] for name in wanted}
-    module.load_state_dict(filled, strict=True)
-    return sum(value.numel() for name, value in module.named_parameters() if name not in tied)
+    fitting = _fitting(wanted, given, tied=tied)
+    module.load_state_dict({**wanted, **fitting}, strict=True)
+    return sum(value.numel() for name, value in module.named_parameters() if name in fitting and name not in tied)
+
+
+def loaded_share(module: nn.Module, tensors: Mapping[str, Tensor], *, tied: Mapping[str, str] | None = None) -> float:
+    """Return the share of tensors, of checkpoint and module taken together, that :func:`load_strictly` loads.
+
+    1 where each tensor of the checkpoint is used and none is missing; a tied one that is absent is not missing.
+    """
+    wanted, tied = module.state_dict(), tied or {}
+    all_of_them = tensors.keys() | (wanted.keys() - tied.keys())
+    return len(all_of_them & _fitting(wanted, tensors, tied=tied).keys()) / max(len(all_of_them), 1)
 
 
 def _needed(tensors: Mapping[str, Tensor], ignored: Collection[str]) -> dict[str, Tensor]:
@@ -336,7 +278,7 @@ def _needed(tensors: Mapping[str, Tensor], ignored: Collection[str]) -> dict[str
 
 def _require_fit(module: nn.Module, given: Mapping[str, Tensor], *, tied: Mapping[str, str]) -> None:
     wanted = module.state_dict()
-    faults = [f"{name} is missing" for name in wanted if name not in given and name not in tied]
+    faults = [f"{name} is missing" for name in wanted if given.get(name, given.get(tied.get(name, ""))) is None]
     faults += [f"{name} is unexpected" for name in given if name not in wanted]
     faults += [
         f"{name} has shape {tuple(given[name].shape)}, not {tuple(wanted[name].shape)}"
@@ -346,17 +288,33 @@ def _require_fit(module: nn.Module, given: Mapping[str, Tensor], *, tied: Mappin
     faults += [
         f"{name} is of type {value.dtype}"
         for name, value in given.items()
-        if name in wanted and (value.dtype.is_floating_point != wanted[name].dtype.is_floating_point)
+        if name in wanted and not _is_alike(value, wanted[name])
     ]
     faults = faults or [
         f"{name} differs from {other}" for name, other in tied.items() if not _equal(given.get(name), given.get(other))
     ]
     if faults:
-        raise InvalidInputError(
+        guards.refuse(
+            "tensors",
             asked=f"a checkpoint for {type(module).__name__}",
             found=f"{len(faults)} tensors that do not fit: {few(faults)}",
             remedy="give the checkpoint of this architecture and size",
         )
+
+
+def _fitting(
+    wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], *, tied: Mapping[str, str]
+) -> dict[str, Tensor]:
+    found = {name: given.get(name, given.get(tied.get(name, ""))) for name in wanted}
+    return {
+        name: value
+        for name, value in found.items()
+        if value is not None and value.shape == wanted[name].shape and _is_alike(value, wanted[name])
+    }
+
+
+def _is_alike(value: Tensor, other: Tensor) -> bool:
+    return value.dtype.is_floating_point == other.dtype.is_floating_point
 
 
 @dataclass(frozen=True, eq=False)
@@ -372,7 +330,7 @@ class Loaded(Generic[Network]):
     unused
         Names of tensors of the checkpoint that nothing here needs.
     share
-        Share of the tensors of the checkpoint that were loaded, 0 to 1.
+        See :func:`loaded_share`.
     files
         What was read.
     """
@@ -392,6 +350,8 @@ def loaded(
     settings: str = "",
     tied: Mapping[str, str] | None = None,
     ignored: Collection[str] = (),
+    heads: Mapping[str, str] | None = None,
+    outputs: Mapping[str, int] | None = None,
 ) -> Loaded[Network]:
     """Return a network that was filled from a checkpoint, and how much of that it took.
 
@@ -402,6 +362,8 @@ def loaded(
         size than the checkpoint's are refused before a network of that size is made.
     tensors, tied, ignored
         See :func:`load_strictly`, which this raises like.
+    heads, outputs
+        See :func:`~scfm_eval.models.pretrained.untuned`, which this raises like too.
     files
         What the network was read from.
     settings
@@ -409,15 +371,16 @@ def loaded(
     """
     import torch
 
+    given = pretrained.untuned(tensors, files=files, heads=heads, outputs=outputs)
     remedy = "use the settings that were published with the checkpoint"
     with refusing(asked=f"a network of {settings or 'these tensors'}", remedy=remedy):
         if settings:
             with torch.device("meta"):
-                _require_fit(build(), _needed(tensors, ignored), tied=tied or {})
+                _require_fit(build(), _needed(given, ignored), tied=tied or {})
         network = build()
-    n_parameters = load_strictly(network, tensors, tied=tied, ignored=ignored)
-    unused = sorted(tensors.keys() - network.state_dict().keys())
-    return Loaded(network, n_parameters, unused, 1 - len(unused) / len(tensors), list(files))
+    n_parameters = load_strictly(network, given, tied=tied, ignored=ignored)
+    unused = sorted(tensors.keys() - _fitting(network.state_dict(), given, tied=tied or {}).keys())
+    return Loaded(network, n_parameters, unused, loaded_share(network, tensors, tied=tied), list(files))
 
 
 def _equal(copy: Tensor | None, original: Tensor | None) -> bool:

@@ -12,13 +12,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from scfm_eval.arrays import read_npz
+from scfm_eval.bounds import ordinary, require_room
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.models.checkpoint import few, read_dictionary
 from scfm_eval.models.files import refusing
+from scfm_eval.trial import require_survived
 
 Rows = tuple[Sequence[str], Sequence[Any]]
 
 _FIRST = ("", "gene", "genes", "symbol", "gene_name")
+_GROWS = 32  # bytes in memory of a byte of a table of numbers, at most
 _REMEDY = "give one vector of finite numbers per gene, all of one length, each gene once"
 
 
@@ -126,8 +130,7 @@ def _read_dictionary(path: Path) -> Rows:
 
 
 def _read_npz(path: Path) -> Rows:
-    with np.load(path, allow_pickle=False) as file:
-        arrays = {name: file[name] for name in file.files}
+    arrays = read_npz(path)
     genes, vectors = arrays.get("genes"), arrays.get("vectors")
     if genes is None or vectors is None or genes.ndim != 1 or vectors.ndim != 2 or len(genes) != len(vectors):
         shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
@@ -136,6 +139,7 @@ def _read_npz(path: Path) -> Rows:
 
 
 def _read_parquet(path: Path) -> Rows:
+    require_survived("parquet", path)
     table = pd.read_parquet(path)
     table = table.set_index("gene") if "gene" in table else table
     if isinstance(table.index, pd.RangeIndex):
@@ -144,6 +148,7 @@ def _read_parquet(path: Path) -> Rows:
 
 
 def _read_text(path: Path) -> Rows:
+    require_room(ordinary(path).stat().st_size * _GROWS, path=path)
     with path.open(encoding="utf-8") as file:
         lines = (fields for fields in map(_fields, file) if fields)
         first = next(lines, None)

@@ -16,6 +16,7 @@ import numpy as np
 from anndata import AnnData
 from numpy.typing import NDArray
 
+from scfm_eval import guards
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.models import checkpoint, options
 from scfm_eval.models.attention import AttendsToGenes
@@ -35,6 +36,7 @@ from scfm_eval.models.finetuning import FineTunes
 from scfm_eval.models.geneformer_tokens import (
     DICTIONARIES,
     NOT_A_GENE,
+    RELEASES,
     GeneDictionaries,
     Pooling,
     perturbed,
@@ -120,6 +122,7 @@ class Geneformer(PublishedWeights, FineTunes, AttendsToGenes):
             self.n_parameters = loaded.n_parameters
             self._special, self._max_length = self.genes.special, loaded.network.config.max_position_embeddings
             self._check_pooling()
+            self._require_release()
             self.layer = layer_number(layer, n_layers=loaded.network.config.num_hidden_layers + 1)
             self._bert = loaded.network.to(device)
             self.loaded_share: float | None = loaded.share
@@ -266,6 +269,16 @@ class Geneformer(PublishedWeights, FineTunes, AttendsToGenes):
                 asked=f"{self.name} with pooling 'cls'",
                 found="a token dictionary without <cls>, which is Geneformer V1",
                 remedy="use pooling='mean', or a V2 checkpoint",
+            )
+
+    def _require_release(self) -> None:
+        release = RELEASES.get(len(self.genes.token), self.corpus)
+        if self.corpus not in release:
+            guards.refuse(
+                "pretrained",
+                asked=f"the {self.corpus} release as {self.name}",
+                found=f"the token dictionary of {release}",
+                remedy=f"give these weights to the name of that release, or those of {self.variant} to this one",
             )
 
     @classmethod

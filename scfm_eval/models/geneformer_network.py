@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from scfm_eval.errors import InvalidInputError
-from scfm_eval.models import blocks, checkpoint
+from scfm_eval.models import blocks, checkpoint, pretrained
 from scfm_eval.models.batching import padded
-from scfm_eval.models.geneformer_tokens import Pooling
+from scfm_eval.models.geneformer_tokens import RELEASES, Pooling
 
 _TIED = {
     "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
@@ -28,6 +28,7 @@ _SIZES = (
     "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_position_embeddings",
 )  # fmt: skip
 _COUNTERS = (r"bert\.embeddings\.position_ids",)
+_POOLED = {r"bert\.pooler\..*": "a pooler, which only a network for classes has"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,25 +151,36 @@ def load_bert(folder: Path, *, vocabulary_size: int) -> checkpoint.Loaded[Any]:
     ------
     InvalidInputError
         Files are missing, do not fit each other, or hold another architecture.
+    GuardError
+        The network was fine-tuned for classes, or the dictionary is of another release.
     """
     settings, weights = bert_files(folder)
     said = checkpoint.read_dictionary(settings)
-    if said.get("vocab_size") != vocabulary_size:
-        raise InvalidInputError(
-            asked=f"the token dictionary of the checkpoint in {folder}",
-            found=f"{vocabulary_size} tokens, while config.json says {said.get('vocab_size')}",
-            remedy="use the gc30M dictionaries with V1 and the gc104M dictionaries with V2",
-        )
+    checkpoint.require_sizes(said, ["vocab_size"], path=settings)
+    pretrained.require_untuned_settings(said, path=settings)
+    pretrained.require_table(
+        rows=said["vocab_size"],
+        n_tokens=vocabulary_size,
+        releases=RELEASES,
+        remedy="use the gc30M dictionaries with V1 and the gc104M dictionaries with V2",
+        path=folder,
+    )
+    said["vocab_size"] = vocabulary_size
     # transformers would put a default of its own in place of what is not said
     remedy = "use the file that was published with the checkpoint"
     checkpoint.require_sizes(said, _SIZES, path=settings)
     if "hidden_act" not in said:
         raise InvalidInputError(asked=f"the activation function in {settings}", found="no hidden_act", remedy=remedy)
+    tensors = checkpoint.read_tensors(weights)
+    pretrained.require_trained_head(
+        tensors, head="cls.predictions.transform.LayerNorm", body="bert.embeddings.LayerNorm", files=[weights]
+    )
     return checkpoint.loaded(
         lambda: bert(said),
-        checkpoint.read_tensors(weights),
+        tensors,
         files=[settings, weights],
         settings=f"the settings in {settings}",
         tied=_TIED,
         ignored=_COUNTERS,
+        heads=_POOLED,
     )

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from scfm_eval import guards
 from scfm_eval.errors import InvalidInputError
-from scfm_eval.models import checkpoint
+from scfm_eval.models import checkpoint, pretrained
 from scfm_eval.models.batching import refuse_unread
 from scfm_eval.models.protocols import Effect
 
@@ -23,6 +24,14 @@ DICTIONARIES = ("token_dictionary", "gene_median_dictionary", "ensembl_mapping_d
 """First parts of the names of the files that a release says about genes."""
 NOT_A_GENE = -1
 """Token of a gene that the release does not know."""
+RELEASES = {25_426: "Geneformer V1 (gc30M)", 20_275: "Geneformer V2 (gc104M)"}
+"""Name of the release whose token dictionary has so many tokens."""
+_PUBLISHED = {
+    25_426: (RELEASES[25_426], "13e0da5745798842d8701ec7edf5c91f32cab5b231d54576e95a0421d3fb71b2"),
+    20_275: (RELEASES[20_275], "390bd6f0e0aa91cd0b34bf730dd322b7bb4182cb9321332a3d5a0f26ab8e579a"),
+}
+_SPECIAL = re.compile("<.*>")
+_MOST_WITHOUT = 0.01  # of the genes; in both releases every gene has its median
 _VERSIONED = re.compile(r"(ENS[A-Z]*[0-9]+)\.[0-9]+")
 
 
@@ -55,20 +64,36 @@ class GeneDictionaries:
         ------
         InvalidInputError
             One is missing, or holds what is no token id, no median above 0, or no name.
+        GuardError
+            The tokens are not the published ones, or the medians are of another release.
         """
         files = tuple(_first(kind, folders) for kind in DICTIONARIES)
         tokens, medians, mapping = files
-        return cls(
+        made = cls(
             token=_enclosed(checkpoint.read_tokens(tokens), path=tokens),
             median=_checked(medians, what="a number above 0", sound=_is_median),
             mapping=_checked(mapping, what="a name", sound=lambda value: isinstance(value, str)),
             files=files,
         )
+        pretrained.require_published(made.token, published=_PUBLISHED, path=tokens)
+        made._require_one_release()
+        return made
 
     @property
     def special(self) -> tuple[int, ...]:
         """Tokens that enclose the genes: ``<cls>`` and ``<eos>`` in V2, none in V1."""
         return (self.token["<cls>"], self.token["<eos>"]) if "<cls>" in self.token else ()
+
+    def _require_one_release(self) -> None:
+        genes = [name for name in self.token if not _SPECIAL.fullmatch(name)]
+        unknown = [gene for gene in genes if gene not in self.median]
+        if len(unknown) > _MOST_WITHOUT * len(genes):
+            guards.refuse(
+                "pretrained",
+                asked=f"medians of the {len(genes)} genes of {self.files[0].name}",
+                found=f"none for {len(unknown)} of them in {self.files[1].name}, e.g. {unknown[0]}: of another release",
+                remedy="use all three gc30M dictionaries with V1, all three gc104M dictionaries with V2",
+            )
 
     def columns(self, genes: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Return token and median of each gene; token −1 where the release does not know it."""

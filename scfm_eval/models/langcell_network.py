@@ -14,8 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from scfm_eval import guards
 from scfm_eval.errors import InvalidInputError
-from scfm_eval.models import checkpoint
+from scfm_eval.models import checkpoint, pretrained
 from scfm_eval.models.batching import padded
 from scfm_eval.models.blocks import bert_layer_outputs, masked_mean, mean_bert_attention
 from scfm_eval.models.langcell_tokens import Pooling
@@ -140,12 +141,15 @@ def load_encoder(folder: Path, *, n_tokens: int) -> checkpoint.Loaded[CellEncode
     settings, weights, projection = files
     said = checkpoint.read_dictionary(settings)
     checkpoint.require_sizes(said, _SIZES, path=settings)
+    pretrained.require_untuned_settings(said, path=settings)
     if said["vocab_size"] != n_tokens + 1:
-        raise InvalidInputError(
+        guards.refuse(
+            "pretrained",
             asked=f"the token dictionary of the checkpoint in {folder}",
             found=f"{n_tokens} tokens and <cls>, while config.json says {said['vocab_size']}",
             remedy="use the dictionary of geneformer 0.0.1 that comes with LangCell",
         )
+        said["vocab_size"] = n_tokens + 1
     # transformers would put a default of its own in place of what is not said
     if "hidden_act" not in said:
         raise InvalidInputError(asked=f"the activation function in {settings}", found="no hidden_act", remedy=_REMEDY)

@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from scfm_eval.arrays import read_npz
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.models.checkpoint import few
 from scfm_eval.models.files import refusing
+from scfm_eval.trial import require_survived
 
 _REMEDY = "store finite numbers (n_labels, d), never objects, with each label once: .npz (labels, vectors) or .parquet"
 
@@ -43,11 +45,12 @@ def read_text_vectors(path: Path, *, width: int) -> tuple[NDArray[np.str_], NDAr
 
 
 def _read_npz(path: Path) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
-    with np.load(path, allow_pickle=False) as file:
-        return file["labels"], file["vectors"]
+    arrays = read_npz(path)
+    return arrays["labels"], arrays["vectors"]
 
 
 def _read_parquet(path: Path) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
+    require_survived("parquet", path)
     table = pd.read_parquet(path)
     table = table.set_index("label") if "label" in table else table
     return table.index.to_numpy(), table.to_numpy()

@@ -14,8 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from scfm_eval import guards
 from scfm_eval.errors import InvalidInputError
-from scfm_eval.models import checkpoint
+from scfm_eval.models import checkpoint, pretrained
 from scfm_eval.models.batching import padded
 from scfm_eval.models.blocks import Block, expected_ranks, layer_outputs, masked_mean, mean_attention
 from scfm_eval.models.nicheformer_tokens import FIRST_GENE, N_CONTEXT, PADDING, Pooling
@@ -31,6 +32,11 @@ _UNUSED = (
     r"cls_head\..*",
     r"pos",  # counts 0 to length - 1; older releases kept it
 )
+
+
+# classes of the pretraining's own labels
+_OUTPUTS = {"cls_head.weight": 164}
+_WRAPPED = {r"backbone\..*": "a network inside of another one, as a fine-tuning of it is saved"}
 
 
 class NicheformerNetwork(nn.Module):
@@ -145,15 +151,20 @@ def load_network(path: Path, *, n_genes: int) -> checkpoint.Loaded[NicheformerNe
         raise InvalidInputError(
             asked=f"a Lightning checkpoint in {path}", found="no state_dict with hyper_parameters", remedy=remedy
         )
+    tensors = checkpoint.only_tensors(content["state_dict"], path=path)
+    # fine-tuning writes other settings, too: what is wrong with the file is to be said first
+    pretrained.untuned(tensors, files=[path], heads=_WRAPPED)
     checkpoint.require_sizes(said, _SIZES.values(), path=path)
     _require_layout(said, n_genes=n_genes, path=path)
-    sizes = {ours: said[theirs] for ours, theirs in _SIZES.items()}
+    sizes = {ours: said[theirs] for ours, theirs in _SIZES.items()} | {"n_tokens": n_genes + FIRST_GENE}
     return checkpoint.loaded(
         lambda: build_network(dropout=float(said.get("dropout", 0.0)), **sizes),
-        checkpoint.only_tensors(content["state_dict"], path=path),
+        tensors,
         files=[path],
         settings=f"the settings in {path}",
         ignored=_UNUSED,
+        heads=_WRAPPED,
+        outputs=_OUTPUTS,
     )
 
 
@@ -166,7 +177,8 @@ def _require_layout(said: dict[str, Any], *, n_genes: int, path: Path) -> None:
             remedy="use a checkpoint of the published layout",
         )
     if said["n_tokens"] != n_genes + FIRST_GENE:
-        raise InvalidInputError(
+        guards.refuse(
+            "pretrained",
             asked=f"a checkpoint for {n_genes} genes in {path}",
             found=f"{said['n_tokens']} tokens, of which {FIRST_GENE} are no genes",
             remedy="use the model.h5ad that was published with the checkpoint",

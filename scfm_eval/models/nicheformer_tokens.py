@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from scfm_eval.arrays import read_npy
 from scfm_eval.datasets.dataset import read_h5ad
 from scfm_eval.errors import InvalidInputError
-from scfm_eval.models import checkpoint
+from scfm_eval.models import checkpoint, pretrained
 from scfm_eval.models.files import refusing
 
 Means = Literal["filled", "rounded", "raw"]
@@ -30,6 +31,7 @@ MODALITIES = {"dissociated": 3, "spatial": 4}
 PADDING = 1
 N_CONTEXT = 3
 """Tokens in front of the genes: species, assay and modality."""
+_PUBLISHED = {20_310: ("Nicheformer", "c6529e88df9ff077efe5067d92b79163d2f4d96476ff5ec5a012b7ecc4bfa7e7")}
 FIRST_GENE = 30
 """Token of the first gene; those before are of the context, or free."""
 
@@ -58,12 +60,15 @@ def read_order(path: Path) -> list[str]:
     ------
     InvalidInputError
         The file cannot be read, or a gene stands in it twice.
+    GuardError
+        There are as many genes as in the published order, but others or in another order.
     """
     genes = [str(gene) for gene in read_h5ad(path).var_names]
     if len(set(genes)) < len(genes):
         raise InvalidInputError(
             asked=f"the order of genes in {path}", found="a gene twice", remedy="use the model.h5ad of the release"
         )
+    pretrained.require_published(genes, published=_PUBLISHED, path=path)
     return genes
 
 
@@ -86,7 +91,7 @@ def read_means(path: Path, *, n_genes: int, means: Means) -> NDArray[np.float64]
     """
     remedy = "use the mean that was published with the checkpoint, *_mean_script.npy"
     with refusing(asked=f"the content of {path}", remedy=remedy):
-        found = np.load(path, allow_pickle=False)
+        found = read_npy(path)
     usable = found.shape == (n_genes,) and found.dtype.kind == "f" and not np.isinf(found).any()
     if not usable or (found < 0).any() or not (found > 0).any():
         raise InvalidInputError(

@@ -57,6 +57,7 @@ class OutsideModel(metaclass=_Declared):
 
     declaration: ClassVar[Declaration]
     made_with: ClassVar[str]
+    matches_by_id: ClassVar[bool] = True
     note: ClassVar[str]
     name: ClassVar[str]
     loads_at_each_call: ClassVar[bool] = True

@@ -131,7 +131,9 @@ def _script(path: str) -> Any:
 def _read_cells(folder: str) -> Cells:
     import numpy as np
 
-    parts = {name: np.load(os.path.join(folder, name + ".npy")) for name in ("data", "indices", "indptr")}
+    parts = {
+        name: np.load(os.path.join(folder, name + ".npy"), allow_pickle=False) for name in ("data", "indices", "indptr")
+    }
     with open(os.path.join(folder, "names.json"), encoding="utf-8") as file:
         return Cells(names=json.load(file), **parts)
 

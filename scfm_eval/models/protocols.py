@@ -30,7 +30,9 @@ class Embedder(Protocol):
     def embed(self, cells: AnnData) -> NDArray[np.float32]:
         """Return one finite row per cell, ``(n_cells, d)``, in the order of ``cells.obs_names``.
 
-        ``cells`` is never changed, and a cell's row never depends on which other cells are in the call.
+        ``cells`` is never changed, and a cell's row never depends on which other cells are in the call. That rows are
+        in their order is looked at by asking for some of them again, unless they come as a table with ``obs_names`` as
+        its index, or the class states ``matches_by_id = True`` because it found them by name.
         """
         ...
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import cast
@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from scfm_eval import guards
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.models import checkpoint
 from scfm_eval.models.blocks import masked_mean
@@ -34,6 +35,10 @@ _RENAMED = (
 )
 # counts the calls since the random features were last drawn; these come from the checkpoint and are never drawn anew
 _COUNTER = r"performer\.calls_since_last_redraw"
+
+
+# upstream's fine-tuning puts this in the place of the head that names masked bins
+_TUNED = {r"to_out\.(conv1|fc\d)\..*": "a head for classes, as upstream's fine-tuning puts it in"}
 
 
 @dataclass(frozen=True)
@@ -273,17 +278,20 @@ def load_network(path: Path, *, n_genes: int, bin_num: int, stabiliser: Stabilis
     stated = {"genes": (n_genes, sizes.length - 1), "bins": (bin_num, sizes.n_tokens - 2)}
     for what, (wanted, found) in stated.items():
         if found != wanted:
-            raise InvalidInputError(
+            guards.refuse(
+                "pretrained",
                 asked=f"a scBERT checkpoint of {wanted} {what} in {path}",
                 found=f"{found} {what}",
                 remedy="give the list of genes and the bin_num that it was trained with",
             )
+    sizes = replace(sizes, length=n_genes + 1, n_tokens=bin_num + 2)
     # gene2vec and the random features were not learned: they are no parameters
     return checkpoint.loaded(
         lambda: build_network(sizes, stabiliser=stabiliser),
         checkpoint.renamed(tensors, _RENAMED),
         files=[path],
         ignored=[_COUNTER],
+        heads=_TUNED,
     )
 
 

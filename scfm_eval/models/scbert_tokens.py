@@ -13,6 +13,7 @@ from scfm_eval.errors import InvalidInputError
 from scfm_eval.models.checkpoint import few
 from scfm_eval.models.files import refusing
 from scfm_eval.models.protocols import Effect
+from scfm_eval.trial import require_survived
 
 Pooling = Literal["all", "genes", "max", "last", "expressed"]
 Sentence = tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -86,8 +87,10 @@ def read_genes(path: Path) -> list[str]:
     from anndata.io import read_elem
 
     remedy = "use the .h5ad that was published with the checkpoint"
-    with refusing(asked=f"the genes in {path}", remedy=remedy), h5py.File(path) as file:
-        genes = [str(gene) for gene in read_elem(file["var"]).index]
+    with refusing(asked=f"the genes in {path}", remedy=remedy):
+        require_survived("hdf5", path)
+        with h5py.File(path) as file:
+            genes = [str(gene) for gene in read_elem(file["var"]).index]
     if len(set(genes)) < len(genes):
         twice = sorted({gene for gene in genes if genes.count(gene) > 1})
         raise InvalidInputError(

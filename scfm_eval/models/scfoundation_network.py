@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from scfm_eval import guards
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.models import checkpoint
 from scfm_eval.models.batching import padded
@@ -298,7 +299,8 @@ def _read_sizes(config: Any, *, path: Path, n_genes: int) -> Sizes:
     checkpoint.require_sizes(encoder, ["hidden_dim", "depth", "heads"], path=path)
     checkpoint.require_sizes(decoder, ["hidden_dim", "depth", "heads", "dim_head"], path=path)
     if said["seq_len"] != n_genes + N_DEPTH:
-        raise InvalidInputError(
+        guards.refuse(
+            "pretrained",
             asked=f"the network of {path} with a list of {n_genes} genes",
             found=f"a network for {said['seq_len'] - N_DEPTH} genes",
             remedy=_PUBLISHED,

@@ -18,7 +18,9 @@ from anndata import AnnData
 from numpy.typing import NDArray
 from scipy import sparse
 
+from scfm_eval.bounds import ordinary
 from scfm_eval.errors import InvalidInputError
+from scfm_eval.models import pretrained
 from scfm_eval.models.batching import refuse_unread
 from scfm_eval.models.counts import aligned_counts, csr_counts
 from scfm_eval.models.files import refusing
@@ -32,6 +34,7 @@ Sentence = tuple[NDArray[np.int64], NDArray[np.float32]]
 
 N_DEPTH = 2
 """Tokens that are no genes, T and S, at the end of each sentence."""
+_PUBLISHED = {19_264: ("scFoundation", "0702cd8a7f8f38e4cad66db3ee19b58077e71d4abfc73f79a4042c453345b3fd")}
 _SCALE = 1e4
 _NO_PLACE = ""
 
@@ -104,11 +107,13 @@ def read_genes(path: Path) -> tuple[str, ...]:
     InvalidInputError
         The file is absent or damaged, its columns are not ``gene_name`` and ``index``, a symbol is there twice, or
         the indices do not count from 0.
+    GuardError
+        There are as many genes as in the published list, but others or in another order.
     """
     remedy = "use OS_scRNA_gene_index.19264.tsv of the pinned release"
     with refusing(asked=f"the gene list {path}", remedy=remedy):
         # NA and the like are no missing values here but could be symbols
-        table = pd.read_csv(path, sep="\t", dtype={"gene_name": str}, keep_default_na=False)
+        table = pd.read_csv(ordinary(path), sep="\t", dtype={"gene_name": str}, keep_default_na=False)
         genes, index = table["gene_name"].tolist(), table["index"].tolist()
     if not genes or len(set(genes)) < len(genes) or index != list(range(len(genes))):
         raise InvalidInputError(
@@ -116,6 +121,7 @@ def read_genes(path: Path) -> tuple[str, ...]:
             found="symbols that are there twice, or indices that do not count from 0" if genes else "no symbol",
             remedy=remedy,
         )
+    pretrained.require_published(genes, published=_PUBLISHED, path=path)
     return tuple(genes)
 
 

@@ -15,13 +15,23 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from scfm_eval.errors import InvalidInputError
-from scfm_eval.models import checkpoint
+from scfm_eval.models import checkpoint, pretrained
 from scfm_eval.models.batching import padded
 from scfm_eval.models.blocks import Block, layer_outputs, masked_mean, mean_attention
-from scfm_eval.models.scgpt_tokens import CLS_VALUE, Pooling, Sentence
+from scfm_eval.models.scgpt_tokens import CLS_VALUE, RELEASES, Pooling, Sentence
 
 _LARGEST_VALUE = 512.0
 _UNUSED_HEADS = (r"decoder\.zero_logit\..*", r"cls_decoder\..*", r"mvc_decoder\..*", r"flag_encoder\.weight")
+_TABLE = "encoder.embedding.weight"
+# the head for classes is there from pretraining on, with one output that is never read
+_OUTPUTS = {"cls_decoder.out_layer.weight": 1}
+_OTHER_PARTS = {
+    r"(batch_encoder|dsbn|domain_spec_batchnorm|bn|grad_reverse_discriminator)\..*": (
+        "parts that know batches, as a fine-tuning for integration adds them"
+    ),
+    r"pert_encoder\..*": "an encoder of perturbations, as a fine-tuning on them adds it",
+    r"(sim|mod_encoder)\..*": "parts of a fine-tuning on several kinds of data",
+}
 _READING = {"input_style": "binned", "input_emb_style": "continuous", "n_bins": 51}
 _RENAMED = (
     (r"^gene_encoder\.", "encoder."),
@@ -234,13 +244,26 @@ def load_network(folder: Path, *, tokens: Mapping[str, int]) -> checkpoint.Loade
     ------
     InvalidInputError
         Files are missing, do not fit each other, or hold another architecture.
+    GuardError
+        The network was fine-tuned, or the vocabulary is another one.
     """
     weights, settings = network_files(folder)
     sizes = read_sizes(settings)
+    tensors = checkpoint.renamed(checkpoint.read_tensors(weights), _RENAMED)
+    if _TABLE in tensors:
+        pretrained.require_table(
+            rows=len(tensors[_TABLE]),
+            n_tokens=len(tokens),
+            releases=RELEASES,
+            remedy="use the vocab.json that was published with the checkpoint",
+            path=folder,
+        )
     return checkpoint.loaded(
         lambda: build_network(n_tokens=len(tokens), padding=tokens["<pad>"], **sizes),
-        checkpoint.renamed(checkpoint.read_tensors(weights), _RENAMED),
+        tensors,
         files=[weights, settings],
         settings=f"the settings in {settings}",
         ignored=_UNUSED_HEADS,
+        heads=_OTHER_PARTS,
+        outputs=_OUTPUTS,
     )

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from scfm_eval.errors import InvalidInputError
-from scfm_eval.models import checkpoint
+from scfm_eval.models import checkpoint, pretrained
 from scfm_eval.models.batching import refuse_unread
 from scfm_eval.models.protocols import Effect
 
@@ -27,6 +27,9 @@ Sentence = tuple[NDArray[np.int64], NDArray[np.float32]]
 
 CLS_VALUE = -2.0
 """Value of ``<cls>``; upstream gives it the padding value."""
+RELEASES = {60_697: "scGPT whole-human"}
+"""Name of the release whose vocabulary has so many names."""
+_PUBLISHED = {60_697: (RELEASES[60_697], "bbcddba7bb33b9ea3a5703e8a2added16cc10c0bc31c57a85d293faa358bfd92")}
 N_BINS = 51
 """Bins of expression, 0 for genes that are not expressed counted."""
 
@@ -142,6 +145,8 @@ def read_vocabulary(path: Path) -> dict[str, int]:
     ------
     InvalidInputError
         One of the latter two is missing, or the ids are not each of 0 to the number of names less 1.
+    GuardError
+        There are as many names as in the published vocabulary, but others or in another order.
     """
     tokens = checkpoint.read_tokens(path)
     if not {"<pad>", "<cls>"} <= tokens.keys():
@@ -150,4 +155,5 @@ def read_vocabulary(path: Path) -> dict[str, int]:
             found="no dictionary with <pad> and <cls>",
             remedy="use the vocab.json of the release",
         )
+    pretrained.require_published(tokens, published=_PUBLISHED, path=path)
     return tokens

@@ -15,6 +15,7 @@ from anndata import AnnData
 from numpy.typing import NDArray
 from scipy import sparse
 
+from scfm_eval.bounds import read_text
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.models import checkpoint, options
 from scfm_eval.models.batching import (
@@ -107,9 +108,9 @@ class SCimilarity(PublishedWeights):
         with phase("load"):
             weights_file, listed, sizes = files = self.sources(folder)
             self.genes = read_gene_order(listed)
-            self._encoder = load_encoder(weights_file, sizes=sizes, n_genes=len(self.genes)).to(device)
-            self.n_parameters = sum(weights.numel() for weights in self._encoder.parameters())
-            self.loaded_share: float | None = 1.0
+            loaded = load_encoder(weights_file, sizes=sizes, n_genes=len(self.genes))
+            self._encoder, self.n_parameters = loaded.network.to(device), loaded.n_parameters
+            self.loaded_share: float | None = loaded.share
             self.weights_sha256: str | None = checkpoint.weights_sha256(files)
 
     @classmethod
@@ -224,7 +225,7 @@ def read_gene_order(path: Path) -> list[str]:
         It cannot be read, is empty, names a gene twice, or holds more than names.
     """
     with refusing(asked=f"the genes in {path}", remedy=_REMEDY):
-        genes = path.read_text(encoding="utf-8-sig").split("\n")
+        genes = read_text(path, encoding="utf-8-sig").split("\n")
     genes = [gene.strip() for gene in genes if gene.strip()]
     strange = [gene for gene in genes if re.search(r"[\s,;\"']", gene)]
     if strange:

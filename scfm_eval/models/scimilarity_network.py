@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from scfm_eval import guards
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.models import checkpoint
 
@@ -113,17 +114,21 @@ def _is_shape(shape: Any) -> bool:
     return isinstance(shape, list) and len(shape) == 2 and all(checkpoint.is_whole(n) and n > 0 for n in shape)
 
 
-def load_encoder(weights: Path, *, sizes: Path, n_genes: int) -> TripletEncoder:
+def load_encoder(weights: Path, *, sizes: Path, n_genes: int) -> checkpoint.Loaded[TripletEncoder]:
     """Return the encoder in a checkpoint, every tensor accounted for; raises ``InvalidInputError`` where one is not."""
     widths = read_widths(sizes)
     if widths[0] != n_genes:
-        raise InvalidInputError(
+        guards.refuse(
+            "pretrained",
             asked=f"an encoder of the {n_genes} genes that are listed beside {weights}",
             found=f"one that reads {widths[0]} by {sizes.name}",
             remedy=_REMEDY,
         )
     content = checkpoint.read_checkpoint(weights)
     tensors = content.get("state_dict") if isinstance(content, Mapping) else content
-    encoder = TripletEncoder(widths).eval()
-    checkpoint.load_strictly(encoder, checkpoint.only_tensors(tensors, path=weights))
-    return encoder
+    return checkpoint.loaded(
+        lambda: TripletEncoder([n_genes, *widths[1:]]).eval(),
+        checkpoint.only_tensors(tensors, path=weights),
+        files=[weights, sizes],
+        settings=f"the sizes in {sizes}",
+    )

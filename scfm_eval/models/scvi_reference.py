@@ -88,7 +88,7 @@ class ScVIReference(PublishedWeights):
             self.n_parameters = checkpoint.load_strictly(self._module, self._saved.tensors)
             self._module = self._module.to(device)
             self._batches = _batches(self._saved, asked=batch)
-            self.loaded_share: float | None = 1.0
+            self.loaded_share: float | None = checkpoint.loaded_share(self._module, self._saved.tensors)
             self.weights_sha256: str | None = checkpoint.weights_sha256([file])
 
     @classmethod

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
 
@@ -26,6 +27,7 @@ class StoredEmbedding:
     exceptions: ClassVar[dict[str, str]] = {
         "the_class_can_be_pickled": "it is made of a file: another process makes it of the same file"
     }
+    matches_by_id: ClassVar[bool] = True
     path: ClassVar[Path]
     key: ClassVar[str]
 
@@ -39,10 +41,21 @@ class StoredEmbedding:
         Raises
         ------
         InvalidInputError
-            The file has no row of a cell.
+            The file has no row of a cell, or has no ids and another number of rows.
         """
+        if isinstance(self._row, pd.RangeIndex):
+            return self._by_place(cells)
         remedy = "store one row per cell of the dataset under the dataset's own obs_names"
         return self._rows[find_rows(self._row, cells.obs_names, path=self.path, remedy=remedy)]
+
+    def _by_place(self, cells: AnnData) -> NDArray[np.float32]:
+        if len(self._rows) == cells.n_obs:
+            return self._rows
+        raise InvalidInputError(
+            asked=f"rows of {cells.n_obs} cells in {self.path}, by their place",
+            found=f"{len(self._rows)} rows and no ids",
+            remedy="store one row per cell of the dataset under the dataset's own obs_names",
+        )
 
 
 def stored_embedding(spec: str) -> type[StoredEmbedding]:

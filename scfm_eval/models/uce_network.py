@@ -178,7 +178,7 @@ def load_network(path: Path, *, sizes: Sizes, n_chromosomes: int) -> tuple[check
         ignored=_UNUSED_HEADS,
     )
     # the table was used, too
-    return replace(loaded, share=1 - len(loaded.unused) / (len(tensors) + 1)), table
+    return replace(loaded, share=1 - (1 - loaded.share) * len(tensors) / (len(tensors) + 1)), table
 
 
 def _require_fit(table: tuple[int, ...], n_positions: int, *, sizes: Sizes, n_chromosomes: int) -> None:

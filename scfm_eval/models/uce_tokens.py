@@ -18,6 +18,7 @@ from anndata import AnnData
 from numpy.typing import NDArray
 from scipy import sparse
 
+from scfm_eval.bounds import ordinary
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.models import checkpoint
 from scfm_eval.models.counts import aligned_counts, csr_counts, gene_places
@@ -199,7 +200,7 @@ def _listed(path: Path, *, species: str) -> tuple[pd.DataFrame, int]:
     """Return gene, chromosome code and start of the genes with one place, and how many chromosomes there are."""
     text = ["species", "gene_symbol", "chromosome"]
     with refusing(asked=f"columns {', '.join(text)} and start in {path}", remedy=_REMEDY):
-        table = pd.read_csv(path, usecols=[*text, "start"], dtype=dict.fromkeys(text, "str"))
+        table = pd.read_csv(ordinary(path), usecols=[*text, "start"], dtype=dict.fromkeys(text, "str"))
         table["start"] = pd.to_numeric(table["start"]).astype("Int64")
     chromosomes = pd.Categorical(table["species"] + "_" + table["chromosome"])
     table = table.assign(code=chromosomes.codes, gene_symbol=table["gene_symbol"].str.upper())

@@ -119,6 +119,11 @@ def _lines(
     return [replace(line, differs=(*line.differs, instead)) for line in found]
 
 
+def _known(result: Result) -> list[str]:
+    """Return what is noted of a result, and whether its cells were seen in pretraining."""
+    return result.notes + [finding.found for finding in result.findings if finding.guard == "pretraining"]
+
+
 def _missing(table: Table, number: Line, *, datasets: Sequence[StandIn]) -> str:
     if number.metric not in table.scores:
         return f"the task {table.task} has no {number.metric} of this kind"
@@ -152,7 +157,7 @@ def _filled(number: Line, table: Table, result: Result, *, dataset: StandIn, mod
         number,
         dataset_here=result.dataset.name,
         model_here=result.model.name,
-        differs=(*(f"{of} – {here.name}: {here.differs}" for of, here in stand_ins.items()), *result.notes),
+        differs=(*(f"{of} – {here.name}: {here.differs}" for of, here in stand_ins.items()), *_known(result)),
     )
     score = table.scores[number.metric]
     if number.layer is not None:

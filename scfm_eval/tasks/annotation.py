@@ -92,6 +92,7 @@ class Annotation:
         known = Labelled.of(cells)
         labels, classes = known.labels, np.unique(known.labels)
         splits = known.splits(n_folds=self.n_folds, seeds=seeds)
+        known.require_apart(cells, splits, asked=self.name)
         members = answers.members()
         probes = _PROBES if len(members) == 1 else {_POOLED: _PROBES[_POOLED]}
         # member by member, so that each is loaded once

@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from scfm_eval.datasets.keys import check_keys
 from scfm_eval.datasets.splits import folds
+from scfm_eval.fits import Rows
 from scfm_eval.metrics.classification import accuracy
 from scfm_eval.metrics.clustering import ami, ari, asw, kmeans_clusters, nmi, patient_ari, unit_length
 from scfm_eval.metrics.leiden import Clusterings, avg_bio, leiden_clusterings, nmi_leiden, nmi_leiden_oracle
@@ -24,6 +25,7 @@ from scfm_eval.results import ScoreRecord, measure
 from scfm_eval.tasks import ages
 from scfm_eval.tasks.labelled import Labelled, has_seen_labels
 from scfm_eval.tasks.probes import logistic_regression
+from scfm_eval.tasks.small_probes import nearest
 from scfm_eval.tasks.task import Answers, Scored, lacks, resampling_weights
 
 ANNOTATIONS = ("label", "phenotype", "age", "cancer_type")
@@ -32,6 +34,9 @@ _OF_CLUSTERS: tuple[Metric[Any], ...] = (ari, ami, nmi, asw)
 _NEIGHBORS = 15
 _FOLDS = 5
 _PERMUTATIONS = 20
+_OF_ALL_CELLS = (
+    "the embedding is that of all cells, whose clusters are scored; the probe of phenotypes alone holds cells out"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +84,8 @@ class Clustering:
 
     def score(self, answers: Answers, cells: AnnData, *, seeds: Sequence[int]) -> Scored:
         """Score clusters over seeds; cells without a value of an annotation are left out of its scores."""
-        embeddings = {seed: answers.embed(seed=seed) for seed in seeds}
+        cells_of = {seed: answers.embed_rows(seed=seed) for seed in seeds}
+        embeddings = {seed: rows.values for seed, rows in cells_of.items()}
         annotated = {
             key: _Annotated.of(cells, key=key)
             for key in ANNOTATIONS
@@ -99,7 +105,7 @@ class Clustering:
         if "donor" in cells.obs:
             scores["patient_ari"] = _patients(embeddings, cells.obs["donor"].to_numpy().astype(str))
         if "phenotype" in annotated:
-            scores |= _phenotypes(embeddings, annotated["phenotype"])
+            scores |= _phenotypes(cells, cells_of, annotated["phenotype"])
         about = {key: _about(kept) for key, kept in annotated.items()}
         return Scored(scores, {"annotations": about}, _notes(annotated, cells))
 
@@ -180,37 +186,37 @@ def _patients(embeddings: dict[int, NDArray[np.float32]], donors: NDArray[np.str
 class _Probed:
     """Phenotypes as probes predict them that have not seen the cell, nor its donor where donors are given."""
 
-    embeddings: dict[int, NDArray[np.float32]]
+    cells: AnnData
+    embeddings: dict[int, Rows]
     kept: _Annotated
     donors: NDArray[np.str_] | None
 
     @cached_property
     def predictions(self) -> list[NDArray[np.str_]]:
-        return [self._predicted(X[self.kept.among_all], seed=seed) for seed, X in self.embeddings.items()]
+        return [self._predicted(rows[self.kept.among_all], seed=seed) for seed, rows in self.embeddings.items()]
 
-    def _predicted(self, X: NDArray[np.float32], *, seed: int) -> NDArray[np.str_]:
+    def _predicted(self, cells: Rows, *, seed: int) -> NDArray[np.str_]:
         values = self.kept.labels
         split = folds(values, donors=self.donors, n_folds=_FOLDS, seed=seed)
-        found = values.copy()
+        self.kept.require_apart(self.cells, [split], asked="phenotypes by a probe")
+        found, cells = values.copy(), replace(cells, labels=values, donors=self.donors).allowed(_OF_ALL_CELLS)
         for fold in range(split.n_folds):
             train, test = split.fold != fold, split.fold == fold
             if len(np.unique(values[train])) < 2:
                 raise UndefinedMetricError(
                     f"the cells to learn from have one phenotype only when fold {fold} is held out"
                 )
-            group = None if self.donors is None else self.donors[train]
             # the fits are small: BLAS on several threads only waits
             with threadpool_limits(1):
-                classes, shares = logistic_regression(X[train], values[train], X[test], donors=group, seed=seed)
-            found[test] = classes[shares.argmax(axis=1)]
+                found[test] = nearest(logistic_regression(cells[train], cells[test].labelled(None), seed=seed))
         return found
 
 
-def _phenotypes(embeddings: dict[int, NDArray[np.float32]], kept: _Annotated) -> dict[str, ScoreRecord]:
+def _phenotypes(cells: AnnData, embeddings: dict[int, Rows], kept: _Annotated) -> dict[str, ScoreRecord]:
     weights, shuffled, classes = kept.weights(), kept.shuffled(), np.unique(kept.labels)
-    probed = {"phenotype_accuracy": _Probed(embeddings, kept, donors=None)}
+    probed = {"phenotype_accuracy": _Probed(cells, embeddings, kept, donors=None)}
     if kept.donors is not None:
-        probed["phenotype_accuracy_unseen_donors"] = _Probed(embeddings, kept, donors=kept.donors)
+        probed["phenotype_accuracy_unseen_donors"] = _Probed(cells, embeddings, kept, donors=kept.donors)
     return {
         name: measure(
             accuracy,

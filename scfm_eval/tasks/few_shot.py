@@ -74,6 +74,7 @@ class FewShot:
         """Score both probes by the number of known cells; unlabelled cells are left out."""
         known = Labelled.of(cells)
         splits = known.splits(n_folds=self.n_folds, seeds=seeds)
+        known.require_apart(cells, splits, asked=self.name)
         runs = [
             self._predict(answers, known, split=split, seed=seed) for split, seed in zip(splits, seeds, strict=True)
         ]
@@ -95,16 +96,16 @@ class FewShot:
         }
         for fold in range(split.n_folds):
             train, test = split.fold != fold, split.fold == fold
-            plain = known.embedded(answers, seed=seed, train=train)
+            plain = known.rows(answers, seed=seed, train=train)
             scaled = small_probes.standardised(plain, by=train)
             for draw in range(self.n_draws):
                 rank = ranks_in_class(labels, train, rng=np.random.default_rng([seed, fold, draw]))
                 for k in SHOTS:
                     few = (rank >= 0) & (rank < k)
                     with threadpool_limits(1):
-                        fitted = small_probes.logistic_regression(scaled[few], labels[few], scaled[test])
+                        fitted = small_probes.logistic_regression(scaled[few], scaled[test].labelled(None))
                     found["", k][draw, test] = small_probes.nearest(fitted)
-                    centroids = small_probes.centroid_similarity(plain[few], labels[few], plain[test])
+                    centroids = small_probes.centroid_similarity(plain[few], plain[test].labelled(None))
                     found["centroid_", k][draw, test] = small_probes.nearest(centroids)
         return found
 

@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 from scfm_eval.datasets.keys import check_keys
 from scfm_eval.datasets.splits import Parts, parts
 from scfm_eval.errors import InvalidInputError
+from scfm_eval.fits import Rows, unseen
 from scfm_eval.metrics import classification, gains
 from scfm_eval.metrics.metric import Metric, Statistic, UndefinedMetricError
 from scfm_eval.metrics.significance import mcnemar, wilcoxon_over_seeds
@@ -25,6 +26,7 @@ from scfm_eval.results import ScoreRecord, measure
 from scfm_eval.tasks import probes
 from scfm_eval.tasks.labelled import TOO_FEW_DONORS, Labelled, has_seen_cells, weights_of_tested
 from scfm_eval.tasks.predictions import packed, prediction_details
+from scfm_eval.tasks.sides import Sides, require_sides_apart
 from scfm_eval.tasks.task import Answers, Scored, lacks
 
 _BY_PREDICTION: tuple[Metric[Any], ...] = (
@@ -79,9 +81,9 @@ class _Run:
             own = metric.statistic(self.truth, self.predicted(prefix)[order], classes=self.classes)
         return Statistic(lambda weights: own.of_weights(weights[:, self.places]), self.n_places, own.how)
 
-    def add(self, prefix: str, known: NDArray[np.str_], probabilities: NDArray[Any]) -> None:
+    def add(self, prefix: str, known: NDArray[np.str_], said: Rows) -> None:
         every = np.zeros((len(self.truth), len(self.classes)))
-        every[:, np.searchsorted(self.classes, known)] = probabilities
+        every[:, np.searchsorted(self.classes, known)] = unseen(said)
         self.said[prefix] = every
 
 
@@ -143,6 +145,8 @@ class FineTunedAnnotation:
         """Fine-tune, predict and score over seeds, each with a split of its own; unlabelled cells are left out."""
         known = Labelled.of(cells)
         splits = [parts(known.labels, donors=known.donors, seed=seed) for seed in seeds]
+        sides = [Sides(train=known.placed(~split.test), test=known.placed(split.test)) for split in splits]
+        require_sides_apart(cells, sides, unit=splits[0].unit, asked=self.name)
         tested = np.flatnonzero(np.any([split.test for split in splits], axis=0))
         runs = [self._run(answers, known, split, seed, tested) for split, seed in zip(splits, seeds, strict=True)]
         weights, by_donor = weights_of_tested(known, [split.test for split in splits], unit=splits[0].unit)
@@ -210,23 +214,21 @@ def _tune(run: _Run, prefix: str, answers: Answers, known: Labelled, *, how: Fin
     labels = np.full(len(known.among_all), "", dtype=known.labels.dtype)
     labels[known.among_all] = known.labels
     tuned = answers.fine_tune(labels=labels, train=train, validation=validation, test=test, how=how, seed=seed)
-    run.add(prefix, tuned.classes, tuned.probabilities)
+    run.add(prefix, tuned.classes, Rows(tuned.probabilities, np.flatnonzero(test), fits=tuned.fits))
     run.history[prefix] = tuned.history
 
 
 def _probe(run: _Run, answers: Answers, known: Labelled, *, seed: int, prefixes: tuple[str, ...]) -> None:
     """Fit logistic regression, and for the second prefix boosted trees, on the training cells of the split."""
     train, test = run.split.train, run.split.test
-    embedding = known.embedded(answers, seed=seed, train=train)
-    donors = known.donors_of(train)
+    cells = known.rows(answers, seed=seed, train=train)
     kinds = (probes.logistic_regression, probes.boosted_trees)[: len(prefixes)]
     with threadpool_limits(1):
         made = Parallel(n_jobs=os.cpu_count(), prefer="threads")(
-            delayed(kind)(embedding[train], known.labels[train], embedding[test], donors=donors, seed=seed)
-            for kind in kinds
+            delayed(kind)(cells[train], cells[test].labelled(None), seed=seed) for kind in kinds
         )
-    for prefix, (classes, probabilities) in zip(prefixes, made, strict=True):
-        run.add(prefix, classes, probabilities)
+    for prefix, (classes, said) in zip(prefixes, made, strict=True):
+        run.add(prefix, classes, said)
 
 
 def _scores(runs: Sequence[_Run], weights: NDArray[Any]) -> dict[str, ScoreRecord]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
+
+from scfm_eval import fits
 
 Floats = NDArray[np.float64]
 Masks = NDArray[np.bool_]
@@ -85,18 +88,37 @@ def out_of_fold(
     inputs = _Rotated.of(np.asarray(vectors, dtype=np.float64))
     n_folds = int(fold.max()) + 1
     found, chosen = np.empty(members.shape), []
+    pairs = fits.Rows(members.ravel(), np.arange(members.size), of="pairs of a gene and a term")
     for tested in range(n_folds):
-        judged = fold == (tested + 1) % n_folds
-        losses, start = [], None
-        for penalty in PENALTIES:
-            start = fitted(inputs, members, seen=(fold != tested) & ~judged, penalty=penalty, start=start)
-            losses.append(_log_loss(inputs.scores @ start, members)[judged].mean())
-        best = PENALTIES[int(np.argmin(losses))]
-        weights = fitted(inputs, members, seen=fold != tested, penalty=best, start=None)
-        chosen.append(best)
-        held_out = fold == tested
-        found[held_out] = (inputs.scores @ weights)[held_out]
+        held_out, judged = fold == tested, fold == (tested + 1) % n_folds
+        training = pairs[~held_out.ravel()]
+        choice = fits.fitted("the choice of C", training, partial(_choice, inputs, members, judged))
+        weights = fits.fitted("the probe of genes", training, partial(_probe, inputs, members, choice.made))
+        odds = (inputs.scores @ weights.made)[held_out]
+        said = replace(pairs[held_out.ravel()], values=odds, fits=fits.together(choice.fits, weights.fits))
+        chosen.append(choice.made)
+        found[held_out] = fits.unseen(said)
     return found, chosen
+
+
+def _choice(inputs: _Rotated, members: Masks, judged: Masks, training: fits.Rows) -> float:
+    """Return the penalty of least loss on the genes in ``judged`` of what was fitted on the other training genes."""
+    known = _mask(training, members.shape)
+    losses, start = [], None
+    for penalty in PENALTIES:
+        start = fitted(inputs, members, seen=known & ~judged, penalty=penalty, start=start)
+        losses.append(_log_loss(inputs.scores @ start, members)[known & judged].mean())
+    return PENALTIES[int(np.argmin(losses))]
+
+
+def _probe(inputs: _Rotated, members: Masks, penalty: float, training: fits.Rows) -> Floats:
+    return fitted(inputs, members, seen=_mask(training, members.shape), penalty=penalty, start=None)
+
+
+def _mask(rows: fits.Rows, shape: tuple[int, ...]) -> Masks:
+    mask = np.zeros(shape, dtype=bool)
+    mask.flat[rows.ids] = True
+    return mask
 
 
 def fitted(inputs: _Rotated, members: Masks, *, seen: Masks, penalty: float, start: Floats | None) -> Floats:

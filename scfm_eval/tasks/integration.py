@@ -11,6 +11,7 @@ import numpy as np
 from anndata import AnnData
 from numpy.typing import NDArray
 
+from scfm_eval.datasets.confounding import require_labels_in_several_batches
 from scfm_eval.datasets.expression import PrincipalComponents, highly_variable, log_normalised
 from scfm_eval.datasets.keys import check_keys
 from scfm_eval.metrics import integration as panel
@@ -135,8 +136,9 @@ class BatchIntegration:
         return has_seen_labels(model) or lacks(model, Embedder)
 
     def check(self, cells: AnnData, *, dataset: str) -> None:
-        """Raise ``InvalidInputError`` for one label or one batch only, or for a class with one cell."""
+        """Raise ``InvalidInputError`` for one label or batch only, for a class with one cell, or confounded keys."""
         check_keys(cells, keys=self.keys, dataset=dataset)
+        require_labels_in_several_batches(cells, dataset=dataset)
 
     def score(self, answers: Answers, cells: AnnData, *, seeds: Sequence[int]) -> Scored:
         """Score the panel over seeds; unlabelled cells are left out."""

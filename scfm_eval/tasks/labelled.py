@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -11,7 +11,9 @@ from anndata import AnnData
 from numpy.typing import NDArray
 
 from scfm_eval.datasets.splits import Split, folds
+from scfm_eval.fits import Rows
 from scfm_eval.models.card import card
+from scfm_eval.tasks.sides import Sides, require_sides_apart
 from scfm_eval.tasks.task import Answers, learns_labels, resampling_weights
 
 TOO_FEW_DONORS = "too few donors in a test part: intervals are over its cells and do not speak of other donors"
@@ -56,14 +58,41 @@ class Labelled:
 
     def embedded(self, answers: Answers, *, seed: int, train: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
         """Return ``(n_labelled, d)``; what learns from cells learns from those in ``train`` ``(n_labelled,)`` only."""
+        return self.rows(answers, seed=seed, train=train).values
+
+    def rows(self, answers: Answers, *, seed: int, train: NDArray[np.bool_] | None = None) -> Rows:
+        """Return the embedding ``(n_labelled, d)`` of the cells, with their places among all, labels and donors.
+
+        What learns from cells learns from those in ``train`` ``(n_labelled,)`` only; which ones it really saw is known
+        of the rows.
+        """
         seen = None if train is None else self.placed(train)
-        return answers.embed(seed=seed, train=seen)[self.among_all]
+        found = answers.embed_rows(seed=seed, train=seen)[self.among_all]
+        return replace(found, labels=self.labels, donors=self.donors)
+
+    def among(self, ids: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Return the places among the labelled cells of cells that are named by their places among all."""
+        return np.searchsorted(np.flatnonzero(self.among_all), ids)
 
     def placed(self, part: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Return a part of the labelled cells as a part of all cells, ``(n_cells,)``."""
         mask = np.zeros(len(self.among_all), dtype=bool)
         mask[np.flatnonzero(self.among_all)[part]] = True
         return mask
+
+    def require_apart(
+        self, cells: AnnData, splits: Sequence[Split], *, asked: str, tested: Sequence[int] | None = None
+    ) -> None:
+        """Look for donors and copies on both sides of splits, every fold of which is tested, or those in ``tested``.
+
+        Raises as :func:`~scfm_eval.tasks.sides.require_sides_apart`.
+        """
+        sides = [
+            Sides(train=self.placed(split.fold != fold), test=self.placed(split.fold == fold))
+            for split in splits
+            for fold in (range(split.n_folds) if tested is None else tested)
+        ]
+        require_sides_apart(cells, sides, unit=splits[0].unit, asked=asked)
 
     def notes(self) -> list[str]:
         """Return how many cells have no label, in words; nothing where all have one."""

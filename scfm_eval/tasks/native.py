@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scfm_eval.fits import Fit, Rows, unseen
 from scfm_eval.metrics.metric import InapplicableMetricError, Metric, Statistic, UndefinedMetricError
 from scfm_eval.metrics.reconstruction import cell_mae, cell_means, cell_mse, cell_pearson, cell_r2
 from scfm_eval.models.protocols import Reconstruction
@@ -31,7 +32,9 @@ class Native:
     @classmethod
     def of(cls, made: Reconstruction, *, test: NDArray[np.bool_]) -> Native:
         """Divide a reconstruction whose cells are for ``test`` ``(n_cells,)`` or else for validation."""
-        return cls(_of_cells(made, ~test), _of_cells(made, test))
+        (validation, chosen_by), (tested, scored) = _of_cells(made, ~test), _of_cells(made, test)
+        unseen(Rows(scored, scored, fits=(Fit("the choice of the layer of the expression head", chosen_by),)))
+        return cls(validation, tested)
 
     @property
     def best(self) -> int:
@@ -98,7 +101,8 @@ def _row(given: Reconstruction, layer: NDArray[np.float32]) -> dict[str, float |
     }
 
 
-def _of_cells(made: Reconstruction, chosen: NDArray[np.bool_]) -> Reconstruction:
+def _of_cells(made: Reconstruction, chosen: NDArray[np.bool_]) -> tuple[Reconstruction, NDArray[np.int64]]:
+    """Return the values of some cells, which get new numbers, and which cells these values are of."""
     kept = chosen[made.cell]
-    number = np.cumsum(chosen) - 1
-    return Reconstruction(made.target[kept], number[made.cell[kept]], made.layers[:, kept])
+    number, cells = np.cumsum(chosen) - 1, made.cell[kept]
+    return Reconstruction(made.target[kept], number[cells], made.layers[:, kept]), np.unique(cells)

@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 from scfm_eval.datasets.keys import check_keys
 from scfm_eval.datasets.splits import Split
 from scfm_eval.errors import InvalidInputError
+from scfm_eval.fits import unseen
 from scfm_eval.metrics.metric import Statistic
 from scfm_eval.metrics.novelty import auroc, novelty_auroc
 from scfm_eval.models.protocols import Embedder
@@ -78,6 +79,7 @@ class NovelTypes:
         known = Labelled.of(cells)
         labels = known.labels
         splits = known.splits(n_folds=self.n_folds, seeds=seeds)
+        known.require_apart(cells, splits, asked=self.name, tested=[0])
         runs = [_run(answers, known, split=split, seed=seed) for split, seed in zip(splits, seeds, strict=True)]
         weights, by_donor = _weights(known, splits)
 
@@ -109,15 +111,15 @@ def _run(answers: Answers, known: Labelled, *, split: Split, seed: int) -> _Run:
     novelty = {name: np.full((len(held_out), len(labels)), np.nan) for name in _SCORES}
     for row, name in enumerate(held_out):
         train = ~test & (labels != name)
-        X = known.embedded(answers, seed=seed, train=train)
+        cells = known.rows(answers, seed=seed, train=train)
         # a test cell of a type that no training cell has is as new as those of the held-out one
         scored = test & ((labels == name) | np.isin(labels, labels[train]))
-        group = known.donors_of(train)
+        asked = cells[scored].labelled(None)
         with threadpool_limits(1):
-            _, shares = probes.logistic_regression(X[train], labels[train], X[scored], donors=group, seed=seed)
-        novelty["novelty_auroc"][row, scored] = 1 - shares.max(axis=1)
-        _, similar = small_probes.centroid_similarity(X[train], labels[train], X[scored])
-        novelty["distance_auroc"][row, scored] = 1 - similar.max(axis=1)
+            _, shares = probes.logistic_regression(cells[train], asked, seed=seed)
+        novelty["novelty_auroc"][row, scored] = 1 - unseen(shares).max(axis=1)
+        _, similar = small_probes.centroid_similarity(cells[train], asked)
+        novelty["distance_auroc"][row, scored] = 1 - unseen(similar).max(axis=1)
     return _Run(held_out, novelty)
 
 

@@ -76,6 +76,7 @@ class OntologyConsistency:
         known = Labelled.of(cells)
         labels, classes = known.labels, np.unique(known.labels)
         splits = known.splits(n_folds=self.n_folds, seeds=seeds)
+        known.require_apart(cells, splits, asked=self.name)
         shares = [
             out_of_fold(answers, known, probes={"": logistic_regression}, split=split, seed=seed)[""]
             for split, seed in zip(splits, seeds, strict=True)

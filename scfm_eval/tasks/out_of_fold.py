@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from scfm_eval.datasets.splits import Split
+from scfm_eval.fits import unseen
 from scfm_eval.tasks.labelled import Labelled
 from scfm_eval.tasks.probes import Probe
 from scfm_eval.tasks.task import Answers
@@ -42,17 +43,15 @@ def out_of_fold(
     jobs = []
     for fold in range(split.n_folds):
         train = split.fold != fold
-        embedding, group = known.embedded(answers, seed=seed, train=train), known.donors_of(train)
-        jobs += [(name, fold, embedding[train], known.labels[train], embedding[~train], group) for name in probes]
+        cells = known.rows(answers, seed=seed, train=train)
+        jobs += [(name, cells[train], cells[~train].labelled(None)) for name in probes]
     # BLAS and XGBoost stay on one thread each: two levels of threads on a few cores stall each other
     with threadpool_limits(1):
         fitted = Parallel(n_jobs=os.cpu_count(), prefer="threads")(
-            delayed(probes[name])(train_x, train_y, test_x, donors=group, seed=seed)
-            for name, _, train_x, train_y, test_x, group in jobs
+            delayed(probes[name])(train_cells, test_cells, seed=seed) for name, train_cells, test_cells in jobs
         )
     labels = np.unique(known.labels)
     found = {name: np.zeros((len(known.labels), len(labels))) for name in probes}
-    for (name, fold, *_), (classes, probabilities) in zip(jobs, fitted, strict=True):
-        rows = np.flatnonzero(split.fold == fold)
-        found[name][np.ix_(rows, np.searchsorted(labels, classes))] = probabilities
+    for (name, *_), (classes, said) in zip(jobs, fitted, strict=True):
+        found[name][np.ix_(known.among(said.ids), np.searchsorted(labels, classes))] = unseen(said)
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
 
@@ -16,6 +16,7 @@ from scfm_eval.datasets.keys import check_keys
 from scfm_eval.datasets.perturbation_conditions import Condition, Perturbed, perturbed, unreadable
 from scfm_eval.datasets.perturbation_splits import KINDS, Fold, Kind, folds_by_seed, possible_kinds
 from scfm_eval.errors import InvalidInputError
+from scfm_eval.fits import unseen
 from scfm_eval.models.protocols import (
     Embedder,
     GeneEmbedder,
@@ -40,6 +41,7 @@ from scfm_eval.tasks.perturbation_scores import (
     scores_of,
     variance_ratio,
 )
+from scfm_eval.tasks.sides import Sides, require_sides_apart
 from scfm_eval.tasks.task import Answers, Scored, lacks
 
 _LOW_VARIANCE, _FEW_NEIGHBORS = 0.1, 0.25
@@ -142,6 +144,8 @@ class Perturbation:
         """Ask for every held-out condition, and score each split."""
         truth = Truth(cells, self.max_cells)
         asked = self._asked(truth, seeds=seeds)
+        sides = [_sides(fold, truth.table) for each in asked for fold in each.folds]
+        require_sides_apart(cells, sides, unit="cell", asked=self.name)
         answered = [self._answered(answers, each) for each in asked]
         scores: dict[str, ScoreRecord] = {}
         details: dict[str, Any] = {"splits": _splits(asked[0]), "no_answer": {}}
@@ -210,13 +214,19 @@ def _frozen(answers: Answers, asked: Asked, number: int) -> heads.Inputs:
     return heads.frozen_inputs(answers, asked.truth.table, column=_names(asked.truth), fold=fold, seed=asked.seed)
 
 
+def _sides(fold: Fold, table: Perturbed) -> Sides:
+    return Sides(train=fold.training_cells(table), test=table.rows_of(frozenset(fold.test), controls_of=()))
+
+
 def _own(answers: Answers, asked: Asked) -> _Answered:
     predictions: dict[tuple[int, Condition], NDArray[np.float64]] = {}
     missing: dict[str, str] = {}
     for number, fold in enumerate(asked.folds):
         names = [condition.name for condition in fold.test]
-        found = answers.predict_perturbations(names, train=fold.training_cells(asked.truth.table), seed=asked.seed)
-        for condition, row in zip(fold.test, np.asarray(found, dtype=np.float64), strict=True):
+        table = asked.truth.table
+        found = answers.predict_rows(names, train=fold.training_cells(table), seed=asked.seed)
+        said = unseen(replace(found, fits=heads.by_condition(found.fits, table)))
+        for condition, row in zip(fold.test, np.asarray(said, dtype=np.float64), strict=True):
             if np.isfinite(row).all():
                 predictions[number, condition] = row
             else:

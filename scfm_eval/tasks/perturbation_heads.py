@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from scfm_eval.datasets.perturbation_conditions import Condition, Perturbed, Pseudobulk
 from scfm_eval.datasets.perturbation_splits import Fold, Kind
 from scfm_eval.errors import UnknownGeneError
+from scfm_eval.fits import Fit, Rows, fitted, unseen
 from scfm_eval.models.protocols import Effect
 from scfm_eval.tasks.task import Answers
 
@@ -31,8 +31,8 @@ class Lesson:
 
     Parameters
     ----------
-    inputs, changes
-        Of the training conditions, ``(n_train, d)`` and ``(n_train, n_genes)``.
+    known
+        Inputs of the training conditions ``(n_train, d)``, labelled with their changes ``(n_train, n_genes)``.
     wanted
         Inputs of the test conditions ``(n_test, d)``.
     held
@@ -41,51 +41,60 @@ class Lesson:
         Seed of what is random.
     """
 
-    inputs: Floats
-    changes: Floats
-    wanted: Floats
+    known: Rows
+    wanted: Rows
     held: Sequence[tuple[NDArray[np.bool_], NDArray[np.bool_]]]
     seed: int
 
 
-Head = Callable[[Lesson], Floats]
+Head = Callable[[Lesson], Rows]
 """Returns the predicted changes ``(n_test, n_genes)``."""
 
 
-def ridge(lesson: Lesson) -> Floats:
+def ridge(lesson: Lesson) -> Rows:
     """Ridge regression on standardised inputs; the penalty, 0.001 to 1,000, by the squared error of the inner folds."""
-    scaled, others = _standardised(lesson.inputs, lesson.wanted)
-    losses = np.zeros(len(_PENALTIES))
+    scaled, others = _standardised(lesson)
+    losses, chosen_by = np.zeros(len(_PENALTIES)), list[Fit]()
     for seen, held in lesson.held:
-        for i, found in enumerate(_ridge_path(scaled[seen], lesson.changes[seen], scaled[held], _PENALTIES)):
-            losses[i] += ((found - lesson.changes[held]) ** 2).sum()
+        for i, found in enumerate(_ridge_path(scaled[seen], scaled[held], _PENALTIES)):
+            judged = fitted("the choice of the penalty", found, _squared_error)
+            losses[i] += judged.made
+            chosen_by += judged.fits
     # among equals the strongest penalty
     best = int(np.flatnonzero(losses <= losses.min() * (1 + _EQUAL)).max())
-    return _ridge_path(scaled, lesson.changes, others, _PENALTIES[best : best + 1])[0]
+    return _ridge_path(scaled, others, _PENALTIES[best : best + 1])[0].resting_on(chosen_by)
 
 
-def perceptron(lesson: Lesson) -> Floats:
+def perceptron(lesson: Lesson) -> Rows:
     """Perceptron of two layers (64 rectified units, then linear) on standardised inputs, with an L2 penalty.
 
     It reads the principal components of the training inputs and answers in those of the training changes: neither loses
     anything that could be learned, and the work does not depend on the width of the embedding.
     """
+    scaled, others = _standardised(lesson)
+    fit = fitted("the head by a perceptron", scaled, lambda rows: _taught(rows, seed=lesson.seed))
+    return fit.on(others, fit.made)
+
+
+def _taught(known: Rows, *, seed: int) -> Callable[[Floats], Floats]:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.neural_network import MLPRegressor
 
-    scaled, others = _standardised(lesson.inputs, lesson.wanted)
-    read, reads = _components(scaled)
-    spoken, speaks = _components(lesson.changes - lesson.changes.mean(axis=0))
+    changes = known.known_labels
+    read, reads = _components(known.values)
+    spoken, speaks = _components(changes - changes.mean(axis=0))
     scale = float(np.sqrt((spoken**2).sum() / len(spoken))) or 1.0
-    model = MLPRegressor(
-        hidden_layer_sizes=(_HIDDEN,), solver="lbfgs", alpha=1.0, max_iter=200, random_state=lesson.seed
-    )
+    model = MLPRegressor(hidden_layer_sizes=(_HIDDEN,), solver="lbfgs", alpha=1.0, max_iter=200, random_state=seed)
     with warnings.catch_warnings():
         # the number of steps is part of the definition
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(read, spoken / scale)
-    found = np.asarray(model.predict(others @ reads.T)).reshape(len(others), -1)
-    return np.asarray(lesson.changes.mean(axis=0) + scale * found @ speaks)
+
+    def predict(others: Floats) -> Floats:
+        found = np.asarray(model.predict(others @ reads.T)).reshape(len(others), -1)
+        return np.asarray(changes.mean(axis=0) + scale * found @ speaks)
+
+    return predict
 
 
 def inner_folds(conditions: Sequence[Condition], *, kind: Kind) -> list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
@@ -135,10 +144,22 @@ class Inputs:
         Vector ``(d,)`` by condition; conditions without one are missing.
     missing
         Why a condition has none, by condition.
+    fits
+        What the vectors rest on, by names of conditions.
     """
 
     of: Mapping[Condition, Floats]
     missing: Mapping[Condition, str] = field(default_factory=dict)
+    fits: tuple[Fit, ...] = ()
+
+    def rows(self, conditions: Sequence[Condition]) -> Rows:
+        """Return the vectors of conditions by their names."""
+        return Rows(
+            np.array([self.of[condition] for condition in conditions]),
+            names_of(conditions),
+            fits=self.fits,
+            of="conditions",
+        )
 
 
 def frozen_inputs(answers: Answers, table: Perturbed, *, column: Mapping[str, str], fold: Fold, seed: int) -> Inputs:
@@ -157,7 +178,8 @@ def frozen_inputs(answers: Answers, table: Perturbed, *, column: Mapping[str, st
     seed
         Seed of the embedding.
     """
-    cells = np.asarray(answers.embed(seed=seed, train=fold.training_cells(table)), dtype=np.float64)
+    found = answers.embed_rows(seed=seed, train=fold.training_cells(table))
+    cells = np.asarray(found.values, dtype=np.float64)
     conditions = [*fold.train, *fold.test]
     genes = sorted({gene for condition in table.conditions for gene in condition.genes})
     vectors = np.asarray(answers.embed_genes([column.get(gene, gene) for gene in genes], seed=seed), dtype=np.float64)
@@ -175,7 +197,8 @@ def frozen_inputs(answers: Answers, table: Perturbed, *, column: Mapping[str, st
         for condition in conditions
         if without & set(condition.genes)
     }
-    return Inputs({condition: row for condition, row in made.items() if condition not in missing}, missing)
+    kept = {condition: row for condition, row in made.items() if condition not in missing}
+    return Inputs(kept, missing, by_condition(found.fits, table))
 
 
 def in_silico_inputs(
@@ -205,7 +228,8 @@ def in_silico_inputs(
         Seed of the embedding and of the draw. The embedding must not learn from the cells: it is asked for without a
         training part.
     """
-    before = answers.embed(seed=seed)
+    unperturbed = answers.embed_rows(seed=seed)
+    before = unperturbed.values
     rows = {context: some_rows(table.controls(context), n=n_cells, seed=seed) for context in table.effect}
     made: dict[Condition, Floats] = {}
     missing: dict[Condition, str] = {}
@@ -217,7 +241,19 @@ def in_silico_inputs(
             missing[condition] = refused.found
             continue
         made[condition] = (np.asarray(after, dtype=np.float64) - before[drawn]).mean(axis=0)
-    return Inputs(made, missing)
+    return Inputs(made, missing, by_condition(unperturbed.fits, table))
+
+
+def names_of(conditions: Sequence[Condition]) -> NDArray[np.str_]:
+    """Return the names of conditions ``(n_conditions,)``."""
+    return np.array([condition.name for condition in conditions], dtype=np.str_)
+
+
+def by_condition(fits: Sequence[Fit], table: Perturbed) -> tuple[Fit, ...]:
+    """Return fits that saw cells as fits that saw the conditions of these cells; controls are none."""
+    names = names_of(table.conditions)
+    seen = [np.unique(table.code[fit.saw]) for fit in fits]
+    return tuple(Fit(fit.name, names[codes[codes >= 0]], "conditions") for fit, codes in zip(fits, seen, strict=True))
 
 
 def effect_of(table: Perturbed, condition: Condition) -> Effect:
@@ -237,19 +273,32 @@ def predicted_by(head: Head, inputs: Inputs, *, means: Pseudobulk, fold: Fold, s
     test = [condition for condition in fold.test if condition in inputs.of]
     if len(train) < _FEWEST or not test:
         return {}
-    known = np.array([inputs.of[condition] for condition in train])
-    changes = np.array([means.changes[condition] for condition in train])
-    wanted = np.array([inputs.of[condition] for condition in test])
-    found = head(Lesson(known, changes, wanted, inner_folds(train, kind=fold.kind), seed))
+    known = inputs.rows(train).labelled(np.array([means.changes[condition] for condition in train]))
+    said = head(Lesson(known, inputs.rows(test), inner_folds(train, kind=fold.kind), seed))
+    found = unseen(said)
     return {condition: means.control[condition.context] + change for condition, change in zip(test, found, strict=True)}
 
 
-def _ridge_path(inputs: Floats, changes: Floats, wanted: Floats, penalties: Floats) -> list[Floats]:
+def _ridge_path(train: Rows, wanted: Rows, penalties: Floats) -> list[Rows]:
     """Return the answers ``(n_wanted, n_genes)`` under each penalty, all from one decomposition."""
+    fit = fitted("the head by ridge regression", train, _decomposed)
+    centre, mean, values, right, target = fit.made
+    reach = (wanted.values - centre) @ right.T
+    return [
+        fit.on(wanted, lambda _, shrunk=values / (values**2 + penalty): mean + (reach * shrunk) @ target)  # type: ignore[misc]
+        for penalty in penalties
+    ]
+
+
+def _decomposed(train: Rows) -> tuple[Floats, Floats, Floats, Floats, Floats]:
+    inputs, changes = train.values, train.known_labels
     centre, mean = inputs.mean(axis=0), changes.mean(axis=0)
     left, values, right = np.linalg.svd(inputs - centre, full_matrices=False)
-    reach, target = (wanted - centre) @ right.T, left.T @ (changes - mean)
-    return [mean + (reach * (values / (values**2 + penalty))) @ target for penalty in penalties]
+    return centre, mean, values, right, left.T @ (changes - mean)
+
+
+def _squared_error(said: Rows) -> float:
+    return float(((said.values - said.known_labels) ** 2).sum())
 
 
 def _components(centred: Floats) -> tuple[Floats, Floats]:
@@ -259,11 +308,18 @@ def _components(centred: Floats) -> tuple[Floats, Floats]:
     return left[:, :kept] * values[:kept], right[:kept]
 
 
-def _standardised(inputs: Floats, wanted: Floats) -> tuple[Floats, Floats]:
+def _standardised(lesson: Lesson) -> tuple[Rows, Rows]:
     """Scale columns by what the training conditions say, and all by their number: penalties suit any width."""
+    scaling = fitted("the scaling of a head", lesson.known, lambda rows: _scale(rows.values))
+    centre, scale = scaling.made
+    known, wanted = (
+        scaling.on(rows, lambda values: (values - centre) / scale) for rows in (lesson.known, lesson.wanted)
+    )
+    return known, wanted
+
+
+def _scale(inputs: Floats) -> tuple[Floats, Floats]:
     centre, spread = inputs.mean(axis=0), inputs.std(axis=0)
     varies = spread > 1e-9 * max(float(np.abs(inputs).max()), 1e-300)
     width = max(1.0, np.sqrt(varies.sum()))
-    scale = np.where(varies, spread, np.inf) * width
-    scaled: tuple[Any, Any] = ((inputs - centre) / scale, (wanted - centre) / scale)
-    return scaled
+    return centre, np.where(varies, spread, np.inf) * width

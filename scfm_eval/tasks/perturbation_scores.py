@@ -405,7 +405,8 @@ def _chance(metric: Metric[Any], name: str, part: Part, record: ScoreRecord) -> 
         "n_exchanges": len(values),
         "undefined_exchanges": len(values) - len(defined),
     }
-    return {"chance": float(np.mean(defined)) if defined else None, "how": record.how | {"chance": known}}
+    every = len(defined) == len(values) > 0
+    return {"chance": float(np.mean(defined)) if every else None, "how": record.how | {"chance": known}}
 
 
 def _answered(part: Part, build: Builder, *, with_target: bool, without: str) -> Statistic:

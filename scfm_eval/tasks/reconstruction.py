@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from anndata import AnnData
@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 from scfm_eval.datasets.expression import highly_variable, log_normalised
 from scfm_eval.datasets.splits import folds
 from scfm_eval.errors import InvalidInputError
+from scfm_eval.fits import Fit, Fitted, Rows, fitted, unseen
 from scfm_eval.metrics.classification import macro_f1
 from scfm_eval.metrics.layers import effective_rank, linear_cka
 from scfm_eval.metrics.metric import Metric, UndefinedMetricError
@@ -26,6 +27,8 @@ from scfm_eval.tasks import probes
 from scfm_eval.tasks.layer_inputs import combined, principal_reconstruction, random_projection
 from scfm_eval.tasks.native import Native, native_scores, native_table
 from scfm_eval.tasks.ridge import fit_ridge
+from scfm_eval.tasks.sides import Sides, require_sides_apart
+from scfm_eval.tasks.small_probes import nearest
 from scfm_eval.tasks.task import Answers, Scored, lacks, resampling_weights
 
 _FEWEST_CELLS = 30
@@ -45,7 +48,12 @@ class _Cells:
     expression: NDArray[np.float32]
     labels: NDArray[np.str_] | None
     donors: NDArray[np.str_] | None
+    fits: tuple[Fit, ...]
     notes: list[str]
+
+    def rows_of(self, values: NDArray[Any], labels: NDArray[Any] | None = None) -> Rows:
+        """Return values of these cells, which rest on whatever the genes were chosen by."""
+        return Rows(values, self.rows, labels=labels, donors=self.donors, fits=self.fits)
 
     @property
     def train(self) -> NDArray[np.bool_]:
@@ -53,7 +61,7 @@ class _Cells:
 
     @property
     def mean(self) -> NDArray[np.float32]:
-        return np.asarray(self.expression[self.train].mean(axis=0, dtype=np.float64), dtype=np.float32)
+        return _gene_means(self.expression[self.train])
 
     def within(self, part: int) -> NDArray[np.bool_]:
         return np.equal(self.part, part)
@@ -63,13 +71,17 @@ class _Cells:
 class _Probe:
     """What ridge regression from one embedding, or a reference without a penalty, says of validation and test cells."""
 
-    validation: NDArray[np.float32]
-    test: NDArray[np.float32]
+    validation: Rows
+    tested: Rows
     penalty: float | None = None
 
     @classmethod
-    def of(cls, expression: NDArray[np.float32], used: _Cells) -> _Probe:
+    def of(cls, expression: Rows, used: _Cells) -> _Probe:
         return cls(expression[used.within(1)], expression[used.within(0)])
+
+    @property
+    def test(self) -> NDArray[np.float32]:
+        return unseen(self.tested)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +91,7 @@ class _Run:
     layers: list[NDArray[np.float32]]
     probes: Mapping[str, _Probe]
     best: int | None
+    chosen_by: tuple[Fit, ...]
     weights: NDArray[np.float64]
 
     def named(self, name: str) -> _Probe:
@@ -90,7 +103,9 @@ class _Run:
             raise UndefinedMetricError("no gene varies over the validation cells, so that no layer can be chosen")
         last = len(self.layers) - 1
         roles = {"probe": self.best, "input_layer": 0, "middle_layer": round(last / 2), "last_layer": last}
-        return self.probes[f"layer_{roles[name]}" if name in roles else name]
+        probe = self.probes[f"layer_{roles[name]}" if name in roles else name]
+        chosen_by = self.chosen_by if name in ("probe", "permuted") else ()
+        return replace(probe, tested=probe.tested.resting_on(chosen_by))
 
 
 @dataclass(frozen=True)
@@ -143,6 +158,9 @@ class LayerwiseReconstruction:
     def score(self, answers: Answers, cells: AnnData, *, seeds: Sequence[int]) -> Scored:
         """Fit and score probes of all layers, of their combinations and of the references, and the native head."""
         used = self._used(cells)
+        train, test = (np.isin(np.arange(cells.n_obs), used.rows[part]) for part in (~used.within(0), used.within(0)))
+        unit: Literal["cell", "donor"] = "cell" if used.donors is None else "donor"
+        require_sides_apart(cells, [Sides(train=train, test=test)], unit=unit, asked=self.name)
         rows = self._native_rows(used)
         test = used.part[rows] == 0
         layers = [[layer[used.rows] for layer in answers.embed_layers(seed=seed)] for seed in seeds]
@@ -172,11 +190,13 @@ class LayerwiseReconstruction:
         part = folds(strata, donors=donors, n_folds=_N_FOLDS, seed=0).fold
         train = part > 1
         inner = folds(strata[train], donors=None if donors is None else donors[train], n_folds=_N_INNER, seed=0).fold
-        genes = highly_variable(kept[train], n_top=self.n_genes)
+        shown = kept[train]
+        genes = highly_variable(shown, n_top=self.n_genes)
+        chosen_by = Fit("the choice of highly variable genes", cells.obs_names.get_indexer(shown.obs_names))
         expression = log_normalised(kept.X)[:, genes].toarray()
         if labels is not None:
             labels = np.where(kept.obs["label"].isna(), "", labels)
-        return _Cells(rows, part, inner, expression, labels, donors, notes)
+        return _Cells(rows, part, inner, expression, labels, donors, (chosen_by,), notes)
 
     def _native_rows(self, used: _Cells) -> NDArray[np.intp]:
         rng = np.random.default_rng(1)
@@ -186,35 +206,50 @@ class LayerwiseReconstruction:
 
 def _run(layers: list[NDArray[np.float32]], used: _Cells, *, seed: int) -> _Run:
     width = layers[0].shape[1]
-    joined, weights = combined(layers, train=used.train, expression=used.expression[used.train], fold=used.inner)
-    inputs = {f"layer_{number}": layer for number, layer in enumerate(layers)} | joined
-    inputs["random_projection"] = random_projection(used.expression, width=width, seed=seed)
+    of_layers = [used.rows_of(layer) for layer in layers]
+    joined, weights = combined(of_layers, train=used.train, expression=used.expression[used.train], fold=used.inner)
+    inputs = {f"layer_{number}": layer for number, layer in enumerate(of_layers)} | joined
+    inputs["random_projection"] = used.rows_of(random_projection(used.expression, width=width, seed=seed))
     made = dict(zip(inputs, _in_parallel(lambda X: _probe(X, used), inputs.values()), strict=True))
-    best = _best([made[f"layer_{number}"] for number in range(len(layers))], used)
+    choice = _best([made[f"layer_{number}"] for number in range(len(layers))], used)
+    best, expression = choice.made, used.rows_of(used.expression)
     if best is not None:
         order = np.random.default_rng(seed).permutation(len(used.rows))
-        made["permuted"] = _probe(layers[best][order], used)
-    made["pca"] = _Probe.of(principal_reconstruction(used.expression, train=used.train, width=width), used)
-    made["gene_mean"] = _Probe.of(np.broadcast_to(used.mean, used.expression.shape), used)
-    return _Run(layers, made, best, weights)
+        made["permuted"] = _probe(used.rows_of(layers[best][order]), used)
+    made["pca"] = _Probe.of(principal_reconstruction(expression, train=used.train, width=width), used)
+    mean = fitted("the means of genes", expression[used.train], lambda rows: _gene_means(rows.values))
+    made["gene_mean"] = _Probe.of(mean.on(expression, lambda values: np.broadcast_to(mean.made, values.shape)), used)
+    return _Run(layers, made, best, choice.fits, weights)
 
 
-def _best(layers: Sequence[_Probe], used: _Cells) -> int | None:
+def _gene_means(expression: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(expression.mean(axis=0, dtype=np.float64), dtype=np.float32)
+
+
+def _best(layers: Sequence[_Probe], used: _Cells) -> Fitted[int | None]:
     """Return the layer of the best median R² on validation cells; ``None`` where no gene varies over these."""
-    true = used.expression[used.within(1)]
-    try:
-        return int(np.argmax([gene_r2(true, layer.validation) for layer in layers]))
-    except UndefinedMetricError:
-        return None
+
+    def choice(true: Rows) -> int | None:
+        try:
+            return int(np.argmax([gene_r2(true.values, layer.validation.values) for layer in layers]))
+        except UndefinedMetricError:
+            return None
+
+    return fitted("the choice of the layer", used.rows_of(used.expression)[used.within(1)], choice)
 
 
 def _in_parallel(function: Callable[[Any], Any], values: Any) -> list[Any]:
     return list(Parallel(n_jobs=os.cpu_count(), prefer="threads")(delayed(function)(value) for value in values))
 
 
-def _probe(X: NDArray[np.float32], used: _Cells) -> _Probe:
-    fitted = fit_ridge(X[used.train], used.expression[used.train], fold=used.inner)
-    return _Probe(fitted.predict(X[used.within(1)]), fitted.predict(X[used.within(0)]), fitted.penalty)
+def _probe(X: Rows, used: _Cells) -> _Probe:
+    fit = fitted(
+        "the ridge regression",
+        X.labelled(used.expression)[used.train],
+        lambda rows: fit_ridge(rows.values, rows.known_labels, fold=used.inner),
+    )
+    validation, test = (fit.on(X[used.within(part)], fit.made.predict) for part in (1, 0))
+    return _Probe(validation, test, fit.made.penalty)
 
 
 def _weights(used: _Cells, rows: NDArray[np.intp]) -> NDArray[np.int16]:
@@ -245,11 +280,11 @@ def _label_f1(layers: Sequence[NDArray[np.float32]], used: _Cells) -> list[float
     if used.labels is None or len(np.unique(used.labels[train])) < 2 or not test.any():
         return [None] * len(layers)
     labels, classes = used.labels, np.unique(used.labels[known])
-    group = None if used.donors is None else used.donors[train]
 
     def of(layer: NDArray[np.float32]) -> float:
-        names, found = probes.logistic_regression(layer[train], labels[train], layer[test], donors=group, seed=0)
-        return macro_f1(labels[test], names[found.argmax(axis=1)], classes=classes)
+        rows = used.rows_of(layer, labels)
+        found = nearest(probes.logistic_regression(rows[train], rows[test].labelled(None), seed=0))
+        return macro_f1(labels[test], found, classes=classes)
 
     return _in_parallel(of, layers)
 
@@ -288,7 +323,7 @@ def _row(probe: _Probe, used: _Cells) -> dict[str, float | None]:
     true = used.expression[used.within(0)]
     errors = np.square(true - probe.test).mean(axis=1, dtype=np.float64)
     return {
-        "validation_r2": _or_none(lambda: gene_r2(used.expression[used.within(1)], probe.validation)),
+        "validation_r2": _or_none(lambda: gene_r2(used.expression[used.within(1)], probe.validation.values)),
         "r2": _or_none(lambda: gene_r2(true, probe.test)),
         "pearson": _or_none(lambda: centred_pearson(true, probe.test, mean=used.mean)),
         "mse": float(errors.mean()),

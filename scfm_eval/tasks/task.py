@@ -10,6 +10,7 @@ import numpy as np
 from anndata import AnnData
 from numpy.typing import NDArray
 
+from scfm_eval.fits import Fit, Rows
 from scfm_eval.metrics.resampling import bootstrap_weights
 from scfm_eval.models.protocols import Effect, FineTuning, LabelTrainable, Reconstruction, missing_methods
 from scfm_eval.results import ScoreRecord
@@ -30,11 +31,14 @@ class FineTuned:
         ``(n_test, C)``, in the order of the test cells.
     history
         Loss and validation score by epoch, the chosen epoch, what was trained.
+    fits
+        Which cells it learned from, and which ones the epoch was chosen by.
     """
 
     classes: NDArray[np.str_]
     probabilities: NDArray[np.float32]
     history: dict[str, Any]
+    fits: tuple[Fit, ...] = ()
 
 
 class Answers(Protocol):
@@ -50,6 +54,10 @@ class Answers(Protocol):
 
     def embed(self, *, seed: int, train: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
         """Return ``(n_cells, d)``; what learns here learns from the cells in ``train`` only (``None``: from all)."""
+        ...
+
+    def embed_rows(self, *, seed: int, train: NDArray[np.bool_] | None = None) -> Rows:
+        """Return :meth:`embed` by the places of the cells, with the cells that what learns here really saw."""
         ...
 
     def embed_layers(self, *, seed: int) -> list[NDArray[np.float32]]:
@@ -92,6 +100,10 @@ class Answers(Protocol):
         self, conditions: Sequence[str], *, train: NDArray[np.bool_], seed: int
     ) -> NDArray[np.float32]:
         """Return mean expression ``(n_conditions, n_genes)``, learned from the cells in ``train``; NaN: no answer."""
+        ...
+
+    def predict_rows(self, conditions: Sequence[str], *, train: NDArray[np.bool_], seed: int) -> Rows:
+        """Return :meth:`predict_perturbations` by the names of the conditions, with the cells that it really saw."""
         ...
 
     def fine_tune(

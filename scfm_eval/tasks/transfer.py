@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 from scfm_eval.datasets.keys import check_keys
 from scfm_eval.datasets.splits import Split, folds
 from scfm_eval.errors import InvalidInputError
+from scfm_eval.fits import Rows
 from scfm_eval.metrics import classification
 from scfm_eval.metrics.metric import Metric, Statistic
 from scfm_eval.metrics.resampling import bootstrap_weights
@@ -25,10 +26,12 @@ from scfm_eval.results import ScoreRecord, measure
 from scfm_eval.tasks import probes, small_probes
 from scfm_eval.tasks.labelled import Labelled, has_seen_cells, split_details
 from scfm_eval.tasks.predictions import prediction_details
+from scfm_eval.tasks.sides import Sides, require_sides_apart
 from scfm_eval.tasks.task import N_RESAMPLES, Answers, Scored, lacks, resampling_weights
 
 _DOMAINS = ("source", "target")
 _PERMUTATIONS = 20
+_AS_IT_IS = "domain_accuracy asks of the embedding as it is, learned from the source, how far the domains lie apart"
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,6 +146,7 @@ class Transfer:
         splits = [
             folds(of_target, donors=known.donors_of(known.target), n_folds=self.n_folds, seed=seed) for seed in seeds
         ]
+        _require_apart(cells, known, splits, asked=self.name)
         runs = [self._run(answers, known, split=split, seed=seed) for split, seed in zip(splits, seeds, strict=True)]
         scores = _scores(known, runs, strata=splits[0].fold)
         joined = dict(cells.uns.get("joined", {}))
@@ -150,42 +154,48 @@ class Transfer:
 
     def _run(self, answers: Answers, known: _Known, *, split: Split, seed: int) -> _Run:
         source, target = ~known.target, known.target
-        X = known.embedded(answers, seed=seed, train=source)
-        fold = np.full(len(X), -1)
+        cells = known.rows(answers, seed=seed, train=source)
+        fold = np.full(len(cells), -1)
         fold[target] = split.fold
         tests = [target, *(fold == i for i in range(split.n_folds))]
         trains = [source, *(target & ~test for test in tests[1:])]
         # BLAS stays on one thread: two levels of threads on a few cores stall each other
         with threadpool_limits(1):
             found = Parallel(n_jobs=os.cpu_count(), prefer="threads")(
-                delayed(_predicted)(X, train, test, known=known, seed=seed)
+                delayed(_predicted)(cells[train], cells[test].labelled(None), seed=seed)
                 for train, test in zip(trains, tests, strict=True)
             )
-            domain = self._domain(X, known=known, seed=seed)
-        within = np.empty(len(X), dtype=known.labels.dtype)
+            domain = self._domain(cells, known=known, seed=seed)
+        within = np.empty(len(cells), dtype=known.labels.dtype)
         for test, predicted in zip(tests[1:], found[1:], strict=True):
             within[test] = predicted
-        centroid = small_probes.nearest(small_probes.centroid_similarity(X[source], known.labels[source], X[target]))
+        similar = small_probes.centroid_similarity(cells[source], cells[target].labelled(None))
+        centroid = small_probes.nearest(similar)
         return _Run(transferred=found[0], centroid=centroid, within=within[target], domain=domain)
 
-    def _domain(self, X: NDArray[Any], *, known: _Known, seed: int) -> NDArray[np.str_]:
+    def _domain(self, cells: Rows, *, known: _Known, seed: int) -> NDArray[np.str_]:
         """Return the domain of each cell as predicted without its fold."""
         fold = known.folds_by_domain(n_folds=self.n_folds, seed=seed)
-        found = np.empty_like(known.domain)
+        found, of_domain = np.empty_like(known.domain), cells.labelled(known.domain).allowed(_AS_IT_IS)
         for test in (fold == name for name in np.unique(fold)):
-            scaled = small_probes.standardised(X, by=~test)
-            fitted = small_probes.logistic_regression(scaled[~test], known.domain[~test], scaled[test])
+            scaled = small_probes.standardised(of_domain, by=~test)
+            fitted = small_probes.logistic_regression(scaled[~test], scaled[test].labelled(None))
             found[test] = small_probes.nearest(fitted)
         return found
 
 
-def _predicted(
-    X: NDArray[Any], train: NDArray[np.bool_], test: NDArray[np.bool_], *, known: _Known, seed: int
-) -> NDArray[np.str_]:
-    donors = known.donors_of(train)
-    return small_probes.nearest(
-        probes.logistic_regression(X[train], known.labels[train], X[test], donors=donors, seed=seed)
-    )
+def _require_apart(cells: AnnData, known: _Known, splits: Sequence[Split], *, asked: str) -> None:
+    target = np.flatnonzero(known.target)
+    within = [target[split.fold == fold] for split in splits for fold in range(split.n_folds)]
+    tests = [np.isin(np.arange(len(known.labels)), rows) for rows in within]
+    sides = [Sides(train=known.placed(known.target & ~test), test=known.placed(test)) for test in tests]
+    over = Sides(train=known.placed(~known.target), test=known.placed(known.target))
+    require_sides_apart(cells, [over], unit="cell", asked=asked)
+    require_sides_apart(cells, sides, unit=splits[0].unit, asked=f"{asked} within the target")
+
+
+def _predicted(train: Rows, test: Rows, *, seed: int) -> NDArray[np.str_]:
+    return small_probes.nearest(probes.logistic_regression(train, test, seed=seed))
 
 
 def _scores(known: _Known, runs: list[_Run], *, strata: NDArray[np.int64]) -> dict[str, ScoreRecord]:

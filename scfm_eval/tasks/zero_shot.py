@@ -90,6 +90,7 @@ class ZeroShotAnnotation:
             )
             strict, matched, details, notes = said.strict, said.matched, said.details(), said.notes(termless=termless)
         else:
+            known.require_apart(cells, splits, asked=self.name)
             pairs = list(zip(splits, seeds, strict=True))
             runs = [self._one_shot(answers, known, split=split, seed=seed) for split, seed in pairs]
             strict = matched = Calls(known.labels, runs, np.ones(len(known.labels), dtype=bool))
@@ -106,10 +107,10 @@ class ZeroShotAnnotation:
         found = np.empty((self.n_draws, len(labels)), dtype=labels.dtype)
         for fold in range(split.n_folds):
             train, test = split.fold != fold, split.fold == fold
-            scaled = small_probes.standardised(known.embedded(answers, seed=seed, train=train), by=train)
+            scaled = small_probes.standardised(known.rows(answers, seed=seed, train=train), by=train)
             for draw in range(self.n_draws):
                 one = ranks_in_class(labels, train, rng=np.random.default_rng([seed, fold, draw])) == 0
                 with threadpool_limits(1):
-                    fitted = small_probes.logistic_regression(scaled[one], labels[one], scaled[test])
+                    fitted = small_probes.logistic_regression(scaled[one], scaled[test].labelled(None))
                 found[draw, test] = small_probes.nearest(fitted)
         return found

@@ -95,3 +95,29 @@ def test_a_link_is_no_file(tmp_path):
         bundled.addfile(about)
     with pytest.raises(InvalidInputError, match="0 files named a"):
         take_out(tmp_path / "t.tar", ["a"], folder=tmp_path)
+
+
+def test_a_file_that_unpacks_to_more_than_it_has_a_reason_to_is_refused(packed, tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "FREELY", 10**5)
+    archive = packed({"a": bytes(10**6)})
+    assert archive.stat().st_size < 4000
+    with pytest.raises(InvalidInputError, match=r"1000000 bytes|more than"):
+        take_out(archive, ["a"], folder=tmp_path / "out")
+    assert not (tmp_path / "out" / "a").exists()
+
+
+def test_what_lies_before_a_file_in_a_tar_is_bounded_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "FREELY", 10**5)
+    archive = _tar(tmp_path / "archive", {"before": bytes(10**7), "a": b"1"})
+    with pytest.raises(InvalidInputError, match="more than"):
+        take_out(archive, ["a"], folder=tmp_path / "out")
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE])
+def test_what_is_no_ordinary_member_is_not_taken(tmp_path, kind):
+    with tarfile.open(tmp_path / "t.tar", "w") as bundled:
+        about = tarfile.TarInfo("a")
+        about.type, about.linkname = kind, "/etc/passwd"
+        bundled.addfile(about)
+    with pytest.raises(InvalidInputError, match="0 files named a"):
+        take_out(tmp_path / "t.tar", ["a"], folder=tmp_path)

@@ -17,6 +17,7 @@ from torch import nn
 
 from scfm_eval.errors import InvalidInputError
 from scfm_eval.models import checkpoint
+from scfm_eval.models.pickles import Inert
 
 
 class Hostile:
@@ -98,9 +99,9 @@ def test_objects_of_named_classes_stay_inert(tmp_path, protocol):
     (tmp_path / "p.pkl").write_bytes(pickle.dumps(content, protocol=protocol))
     inert = (r".*\.Shaped", r"pathlib\..*")
     made = checkpoint.read_pickle(tmp_path / "p.pkl", inert=inert)
-    assert isinstance(made["s"], checkpoint.Inert)
+    assert isinstance(made["s"], Inert)
     assert made["s"].state == {"width": 3}
-    assert isinstance(made["s"].arguments[0], checkpoint.Inert)
+    assert isinstance(made["s"].arguments[0], Inert)
     assert not (tmp_path / "touched").exists()
     with pytest.raises(InvalidInputError, match="Shaped"):
         checkpoint.read_pickle(tmp_path / "p.pkl", inert=(r"pathlib\..*", "Shaped"))
@@ -111,7 +112,7 @@ def test_objects_in_a_torch_file_stay_inert(tmp_path):
     content = {"f": frame, "n": np.array(["g", "h"], dtype=object), "d": defaultdict(dict, k=1), "t": torch.ones(2)}
     torch.save(content, tmp_path / "m.pt")
     made = checkpoint.read_checkpoint(tmp_path / "m.pt", inert=(r"pandas\..*", r"builtins\.slice"))
-    assert isinstance(made["f"], checkpoint.Inert)
+    assert isinstance(made["f"], Inert)
     assert made["n"].tolist() == ["g", "h"]
     assert made["d"] == {"k": 1}
     assert torch.equal(made["t"], torch.ones(2))

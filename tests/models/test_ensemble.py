@@ -219,7 +219,7 @@ def test_members_that_saw_the_dataset_are_named(judge):
 
     found = judge(ensemble([Plain, Saw]))
     assert found.model.saw_dataset_in_pretraining is True
-    assert "saw saw toy in pretraining" in found.notes
+    assert "saw saw toy in pretraining" in [told.found for told in found.findings]
 
 
 def test_its_layout_is_left_out_with_a_reason(judge):

@@ -383,7 +383,9 @@ def report(tmp_path):
 def test_cells_of_the_pretraining_are_noted(report, name, dataset):
     found = report(name, dataset)
     assert found.model.saw_dataset_in_pretraining is True
-    assert found.notes == [f"{name} saw {dataset} in pretraining"]
+    (told,) = [one for one in found.findings if one.guard == "pretraining"]
+    assert told.found.startswith(f"{name} saw {dataset} in pretraining")
+    assert found.notes == []
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,13 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
+from scfm_eval.fits import Rows
+
 
 class Given:
     """Answers with one embedding, and remembers which cells could be learned from, and by which seeds."""
+
+    fits = ()
 
     def __init__(self, embedding):
         self.embedding = np.asarray(embedding, dtype=np.float32)
@@ -19,9 +23,18 @@ class Given:
         return [self]
 
     def embed(self, *, seed, train=None):
+        return self.embed_rows(seed=seed, train=train).values
+
+    def embed_rows(self, *, seed, train=None):
         self.trained_on.append(train)
         self.seeds.append(seed)
-        return self.embedding
+        return Rows(self.embedding, np.arange(len(self.embedding)), fits=self.fits)
+
+
+def sides(X, labels, *, n_train):
+    """Return the first rows with their labels to learn from, and the others without to be predicted."""
+    rows = Rows(np.asarray(X), np.arange(len(X)), labels=np.asarray(labels))
+    return rows[:n_train], rows[n_train:].labelled(None)
 
 
 def cells_with(**keys):

@@ -7,7 +7,7 @@ import pytest
 
 from scfm_eval.tasks import probes
 from scfm_eval.tasks.annotation import Annotation
-from tests.tasks.given import Given, cells_with
+from tests.tasks.given import Given, cells_with, sides
 
 RNG = np.random.default_rng(0)
 
@@ -83,28 +83,26 @@ def test_unlabelled_cells_are_left_out():
 def test_the_probe_is_standardised_on_training_cells():
     X = RNG.normal(size=(60, 4))
     y = np.where(X[:, 0] > 0, "p", "n")
-    classes, plain = probes.logistic_regression(X[:40], y[:40], X[40:], donors=None, seed=0)
-    _, scaled = probes.logistic_regression(
-        X[:40] * [1e3, 1, 1e-3, 1] + 5, y[:40], X[40:] * [1e3, 1, 1e-3, 1] + 5, donors=None, seed=0
-    )
+    classes, plain = probes.logistic_regression(*sides(X, y, n_train=40), seed=0)
+    _, scaled = probes.logistic_regression(*sides(X * [1e3, 1, 1e-3, 1] + 5, y, n_train=40), seed=0)
     assert list(classes) == ["n", "p"]
-    np.testing.assert_allclose(plain, scaled, atol=1e-3)
+    np.testing.assert_allclose(plain.values, scaled.values, atol=1e-3)
 
 
 def test_an_outlying_test_cell_changes_no_other_prediction():
     X = RNG.normal(size=(60, 4))
     y = np.where(X[:, 0] > 0, "p", "n")
-    _, clean = probes.logistic_regression(X[:40], y[:40], X[40:], donors=None, seed=0)
-    poisoned = X[40:].copy()
-    poisoned[0] = 1e6
-    _, found = probes.logistic_regression(X[:40], y[:40], poisoned, donors=None, seed=0)
-    np.testing.assert_array_equal(clean[1:], found[1:])
+    _, clean = probes.logistic_regression(*sides(X, y, n_train=40), seed=0)
+    poisoned = X.copy()
+    poisoned[40] = 1e6
+    _, found = probes.logistic_regression(*sides(poisoned, y, n_train=40), seed=0)
+    np.testing.assert_array_equal(clean.values[1:], found.values[1:])
 
 
 @pytest.mark.parametrize("probe", [probes.logistic_regression, probes.nearest_neighbors, probes.boosted_trees])
 def test_probes_give_probabilities_over_the_classes_they_saw(probe):
     X = RNG.normal(size=(30, 4))
-    classes, found = probe(X[:20], np.repeat(["x", "y"], 10), X[20:], donors=None, seed=0)
+    classes, found = probe(*sides(X, np.repeat(["x", "y", "z"], 10), n_train=20), seed=0)
     assert list(classes) == ["x", "y"]
-    assert found.shape == (10, 2)
-    np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-5)
+    assert found.values.shape == (10, 2)
+    np.testing.assert_allclose(found.values.sum(axis=1), 1, rtol=1e-5)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from scfm_eval.fits import Rows
 from scfm_eval.tasks import probes, small_probes
 from scfm_eval.tasks.annotation import Annotation
 from scfm_eval.tasks.draws import ranks_in_class
 from scfm_eval.tasks.few_shot import SHOTS, FewShot
-from tests.tasks.given import Given, blobs, cells_with
+from tests.tasks.given import Given, blobs, cells_with, sides
 
 RNG = np.random.default_rng(0)
 LABELS = np.array(["a", "b", "c"])[np.arange(270) % 3]
@@ -96,11 +97,11 @@ def test_labels_of_cells_that_are_not_known_change_nothing():
     X = blobs(LABELS, noise=0.5)
     rank = ranks_in_class(LABELS, np.arange(270) >= 54, rng=np.random.default_rng(0))
     few = (rank >= 0) & (rank < 5)
-    scaled = small_probes.standardised(X, by=np.arange(270) >= 54)
-    one = small_probes.logistic_regression(scaled[few], LABELS[few], scaled[:54])
-    shuffled = np.where(few, LABELS, RNG.permutation(LABELS))
-    two = small_probes.logistic_regression(scaled[few], shuffled[few], scaled[:54])
-    np.testing.assert_array_equal(one[1], two[1])
+    scaled = small_probes.standardised(Rows(X, np.arange(270), labels=LABELS), by=np.arange(270) >= 54)
+    one = small_probes.logistic_regression(scaled[few], scaled[:54])
+    shuffled = scaled.labelled(np.where(few, LABELS, RNG.permutation(LABELS)))
+    two = small_probes.logistic_regression(shuffled[few], shuffled[:54])
+    np.testing.assert_array_equal(one[1].values, two[1].values)
 
 
 def test_seeds_are_averaged_and_draw_anew():
@@ -137,14 +138,13 @@ def test_models_that_would_know_more_are_refused():
 
 
 def test_the_nearest_mean_is_the_nearest_by_angle():
-    classes, similar = small_probes.centroid_similarity(
-        np.array([[2.0, 0], [4, 0], [0, 1]]), np.array(["b", "b", "a"]), np.array([[9.0, 1], [1, 2], [0, 0]])
-    )
+    rows = [[2.0, 0], [4, 0], [0, 1], [9.0, 1], [1, 2], [0, 0]]
+    classes, similar = small_probes.centroid_similarity(*sides(rows, ["b", "b", "a", "", "", ""], n_train=3))
     assert classes.tolist() == ["a", "b"]
-    np.testing.assert_allclose(similar, [[1 / 82**0.5, 9 / 82**0.5], [2 / 5**0.5, 1 / 5**0.5], [0, 0]])
+    np.testing.assert_allclose(similar.values, [[1 / 82**0.5, 9 / 82**0.5], [2 / 5**0.5, 1 / 5**0.5], [0, 0]])
     assert small_probes.nearest((classes, similar)).tolist() == ["b", "a", "a"]
 
 
 def test_a_single_known_class_is_what_every_cell_gets():
-    classes, shares = small_probes.logistic_regression(np.ones((3, 2)), np.repeat("a", 3), np.ones((4, 2)))
-    assert (classes.tolist(), shares.tolist()) == (["a"], [[1.0]] * 4)
+    classes, shares = small_probes.logistic_regression(*sides(np.ones((7, 2)), np.repeat("a", 7), n_train=3))
+    assert (classes.tolist(), shares.values.tolist()) == (["a"], [[1.0]] * 4)

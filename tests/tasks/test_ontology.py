@@ -11,6 +11,7 @@ from scipy import sparse
 from scfm_eval.baselines.controls import Oracle, Random
 from scfm_eval.baselines.scanorama import Scanorama
 from scfm_eval.errors import InvalidInputError
+from scfm_eval.fits import Rows
 from scfm_eval.metrics.ontology import lcad
 from scfm_eval.metrics.permutation import type_orders
 from scfm_eval.metrics.scgraph import TypeDistances, scgraph
@@ -40,9 +41,12 @@ class Known:
         return self.learns_labels and capability is LabelTrainable
 
     def embed(self, *, seed, train=None):
+        return self.embed_rows(seed=seed, train=train).values
+
+    def embed_rows(self, *, seed, train=None):
         assert seed == 0
         assert train is not None or not self.learns_labels
-        return self.embedding
+        return Rows(self.embedding, np.arange(len(self.embedding)))
 
 
 def typed(n_cells, *, types=TYPES, **keys):

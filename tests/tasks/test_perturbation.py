@@ -17,6 +17,7 @@ from scfm_eval.datasets.expression import log_normalised
 from scfm_eval.datasets.perturbation_conditions import Condition, perturbed, pseudobulk
 from scfm_eval.datasets.synthetic import simulate_perturbations
 from scfm_eval.errors import InvalidInputError, UnknownGeneError
+from scfm_eval.fits import Fit, Rows
 from scfm_eval.metrics.distributions import squared_mmd
 from scfm_eval.models.protocols import missing_methods
 from scfm_eval.tasks import perturbation_heads as heads
@@ -38,13 +39,17 @@ class Told:
         return not missing_methods(self.make, capability)
 
     def predict_perturbations(self, conditions, *, train, seed):
+        return self.predict_rows(conditions, train=train, seed=seed).values
+
+    def predict_rows(self, conditions, *, train, seed):
         self.seen.append((tuple(conditions), train))
         model = self.make()
         model.fit_perturbations(self.cells[train].copy())
-        return model.predict_perturbations(conditions)
+        fits = (Fit("the fit", np.flatnonzero(train)),)
+        return Rows(model.predict_perturbations(conditions), np.array(conditions), fits=fits, of="conditions")
 
-    def embed(self, *, seed, train=None):
-        return self.make().embed(self.cells)
+    def embed_rows(self, *, seed, train=None):
+        return Rows(self.make().embed(self.cells), np.arange(self.cells.n_obs))
 
     def embed_genes(self, genes, *, seed):
         return self.make().embed_genes(genes)
@@ -288,21 +293,27 @@ def test_seeds_are_averaged_and_the_result_is_repeatable():
     assert again.scores == found.scores
 
 
+def lesson(inputs, changes, wanted, held):
+    numbers = np.arange(len(inputs) + len(wanted))
+    known = Rows(inputs, numbers[: len(inputs)], labels=changes)
+    return heads.Lesson(known, Rows(wanted, numbers[len(inputs) :]), held, 0)
+
+
 @pytest.mark.parametrize("head", [heads.ridge, heads.perceptron])
 def test_heads_learn_a_linear_rule_and_do_not_care_for_scale(head):
     inputs, rule = RNG.normal(size=(60, 4)), RNG.normal(size=(4, 30))
     changes, wanted = inputs @ rule, RNG.normal(size=(20, 4))
     halves = [(np.arange(60) < 30, np.arange(60) >= 30)]
-    found = head(heads.Lesson(inputs, changes, wanted, halves, 0))
+    found = head(lesson(inputs, changes, wanted, halves)).values
     assert np.corrcoef(found.ravel(), (wanted @ rule).ravel())[0, 1] > 0.9
-    scaled = head(heads.Lesson(inputs * [1e3, 1, 1e-3, 1] + 5, changes, wanted * [1e3, 1, 1e-3, 1] + 5, halves, 0))
+    scaled = head(lesson(inputs * [1e3, 1, 1e-3, 1] + 5, changes, wanted * [1e3, 1, 1e-3, 1] + 5, halves)).values
     np.testing.assert_allclose(scaled, found, atol=0.05 * np.abs(found).max())
 
 
 def test_what_says_nothing_is_answered_by_the_mean():
     changes = RNG.normal(size=(12, 30))
     held = heads.inner_folds([Condition("", (f"G{i}",)) for i in range(12)], kind="single")
-    found = heads.ridge(heads.Lesson(RNG.normal(size=(12, 50)), changes, RNG.normal(size=(3, 50)), held, 0))
+    found = heads.ridge(lesson(RNG.normal(size=(12, 50)), changes, RNG.normal(size=(3, 50)), held)).values
     np.testing.assert_allclose(found, np.tile(changes.mean(axis=0), (3, 1)), atol=0.4)
 
 

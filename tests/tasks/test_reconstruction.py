@@ -11,6 +11,7 @@ from sklearn.linear_model import Ridge as SklearnRidge
 
 from scfm_eval.datasets.expression import log_normalised
 from scfm_eval.errors import InvalidInputError
+from scfm_eval.fits import Rows
 from scfm_eval.models.protocols import Reconstruction, Reconstructor
 from scfm_eval.tasks.layer_inputs import combined, layer_weights, principal, principal_reconstruction
 from scfm_eval.tasks.native import Native, native_table
@@ -230,10 +231,11 @@ def test_constant_inputs_and_outputs_give_the_mean():
 
 def test_principal_components_are_the_best_linear_map(expression):
     train = np.arange(N_CELLS) % 2 == 0
-    back = principal_reconstruction(expression, train=train, width=5)
+    rows = Rows(expression, np.arange(N_CELLS))
+    back = principal_reconstruction(rows, train=train, width=5).values
     values = np.linalg.svd(expression[train] - expression[train].mean(axis=0), compute_uv=False)
     assert ((expression - back)[train] ** 2).sum() == pytest.approx((values[5:] ** 2).sum(), rel=1e-3)
-    assert principal(expression, train=train, width=5).shape == (N_CELLS, 5)
+    assert principal(rows, train=train, width=5).values.shape == (N_CELLS, 5)
 
 
 def test_donors_of_one_fold_are_never_on_both_sides_of_a_penalty(expression, monkeypatch):
@@ -253,8 +255,9 @@ def test_donors_of_one_fold_are_never_on_both_sides_of_a_penalty(expression, mon
 
 def test_combinations_are_as_wide_as_a_layer(expression):
     train, fold = np.arange(N_CELLS) % 3 > 0, np.arange(160) % 3
-    joined, weights = combined([noise(9), noise(9, seed=3)], train=train, expression=expression[train], fold=fold)
-    assert {name: made.shape for name, made in joined.items()} == dict.fromkeys(
+    layers = [Rows(noise(9, seed=seed), np.arange(N_CELLS)) for seed in (1, 3)]
+    joined, weights = combined(layers, train=train, expression=expression[train], fold=fold)
+    assert {name: made.values.shape for name, made in joined.items()} == dict.fromkeys(
         ("mean_layers", "weighted_layers", "concatenated_layers"), (N_CELLS, 9)
     )
     assert weights.sum() == pytest.approx(1)

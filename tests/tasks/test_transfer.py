@@ -148,7 +148,7 @@ def test_two_datasets_from_the_declaration_to_the_result(one_of_two, tmp_path):
 def test_having_seen_one_of_the_two_is_noted(one_of_two, tmp_path):
     found = evaluate(Transfer(), Learns, one_of_two, name="saw", store=Store(tmp_path), resident=Resident())
     assert found.model.saw_dataset_in_pretraining
-    assert "saw saw one->two in pretraining" in found.notes
+    assert "saw saw one->two in pretraining" in [told.found for told in found.findings if told.guard == "pretraining"]
 
 
 def test_a_method_that_would_have_seen_the_target_is_refused():
