@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -51,7 +50,7 @@ from scfm_eval.owed import (
 )
 from scfm_eval.provenance import adapter_sha256, weights_hash
 from scfm_eval.spread import require_spread
-from scfm_eval.store import Made, Store, Stored, key_of
+from scfm_eval.store import Made, Store, Stored, hash_of, key_of
 from scfm_eval.tasks.predictions import packed, unpacked
 from scfm_eval.tasks.task import FineTuned
 
@@ -154,7 +153,7 @@ class StoredAnswers:
             return [rows], {"train": _count(seen), "saw": saw}
 
         labels = self._hash_of("label", seen) if self.can(LabelTrainable) else None
-        kept = self._kept("embed", make, seed=seed, learns=learns, train=_hash(seen), labels=labels)
+        kept = self._kept("embed", make, seed=seed, learns=learns, train=hash_of(seen), labels=labels)
         self._owed(require_spread, kept.arrays[0], self.view, self.cells.adata.obs)
         return Rows(kept.arrays[0], np.arange(self.view.n_obs), fits=self._fits(kept))
 
@@ -193,7 +192,7 @@ class StoredAnswers:
                 made = model.embed_genes(known)
             return [self._owed(checked_genes, made, known)], {}
 
-        arguments: dict[str, Any] = {"genes": known} | ({} if told is None else {"told": _hash(told)})
+        arguments: dict[str, Any] = {"genes": known} | ({} if told is None else {"told": hash_of(told)})
         rows = self._kept("embed_genes", make, seed=seed, learns=learns, **arguments).arrays[0]
         vectors = np.full((len(genes), rows.shape[1]), np.nan, dtype=np.float32)
         vectors[place >= 0] = rows[place[place >= 0]]
@@ -222,7 +221,7 @@ class StoredAnswers:
             self._check_unchanged(few, before)
             return [self._owed(checked_pairs, made, known)], {}
 
-        arguments: dict[str, Any] = {"genes": known, "rows": _hash(rows), "told": _hash(told)}
+        arguments: dict[str, Any] = {"genes": known, "rows": hash_of(rows), "told": hash_of(told)}
         made = self._kept("score_gene_pairs", make, seed=seed, **arguments).arrays[0]
         there = np.flatnonzero(place >= 0)
         scores[np.ix_(there, there)] = made[np.ix_(place[there], place[there])]
@@ -237,7 +236,7 @@ class StoredAnswers:
             made = self._owed(checked_reconstruction, found, n_cells=len(rows))
             return [made.target, made.cell, made.layers], {}
 
-        return Reconstruction(*self._kept("reconstruct_layers", make, seed=seed, rows=_hash(rows)).arrays)
+        return Reconstruction(*self._kept("reconstruct_layers", make, seed=seed, rows=hash_of(rows)).arrays)
 
     def annotate(self, *, seed: int) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
         """Return the model's own labels ``(C,)``, and the probability of each for all cells ``(n_cells, C)``."""
@@ -279,7 +278,7 @@ class StoredAnswers:
             self._check_unchanged(few, before)
             return [self._owed(checked, made, few)], {}
 
-        return self._kept("perturb", make, seed=seed, rows=_hash(rows), genes=names, effect=effect).arrays[0]
+        return self._kept("perturb", make, seed=seed, rows=hash_of(rows), genes=names, effect=effect).arrays[0]
 
     def predict_perturbations(self, conditions: Sequence[str], *, train: Mask, seed: int) -> NDArray[np.float32]:
         """Return mean expression ``(n_conditions, n_genes)``, learned from the cells in ``train``; NaN: no answer.
@@ -308,7 +307,7 @@ class StoredAnswers:
             return [profiles], {"train": _count(train), "saw": self._saw("the fit", seen)}
 
         shown = [self._hash_of(key, train) for key in keys]
-        arguments = {"conditions": list(conditions), "shown": shown, "train": _hash(train)}
+        arguments = {"conditions": list(conditions), "shown": shown, "train": hash_of(train)}
         kept = self._kept("predict_perturbations", make, seed=seed, learns=True, **arguments)
         return Rows(kept.arrays[0], np.array(conditions, dtype=np.str_), fits=self._fits(kept), of="conditions")
 
@@ -317,8 +316,8 @@ class StoredAnswers:
     ) -> FineTuned:
         """Return what the model says of ``test`` after it learned from ``train`` and chose on ``validation``."""
         how = completed(how, model=self.model)
-        parts = [_hash(part) for part in (train, validation, test)]
-        arguments = {"parts": parts, "labels": _hash(labels[train | validation]), "how": asdict(how), "of_seed": seed}
+        parts = [hash_of(part) for part in (train, validation, test)]
+        arguments = {"parts": parts, "labels": hash_of(labels[train | validation]), "how": asdict(how), "of_seed": seed}
         name = key_of(**arguments, **self._made_of(seed))
 
         def make(model: Any) -> Made:
@@ -405,7 +404,7 @@ class StoredAnswers:
 
     def _in_parts(self, model: Any, ask: Callable[[AnnData], Any]) -> list[Any]:
         """Return the answer for all cells, or for parts of them where memory runs out and cells are independent."""
-        if self.card.transductive:
+        if self.card.transductive or getattr(model, "batch_decides", False):
             return [fitting(model, lambda: ask(self.view))]
         return fitting_cells(model, ask, self.view)
 
@@ -415,7 +414,7 @@ class StoredAnswers:
             return check(*answer, name=self.card.name, **against)
 
     def _hash_of(self, key: str, seen: Mask | None) -> str | None:
-        return None if seen is None else _hash(self.cells.adata.obs[key].astype(str).to_numpy(dtype=np.str_)[seen])
+        return None if seen is None else hash_of(self.cells.adata.obs[key].astype(str).to_numpy(dtype=np.str_)[seen])
 
     def _named(self, genes: Sequence[str]) -> list[str | None]:
         """Return the model's own name of each gene of the dataset; ``None`` for one that it cannot have."""
@@ -482,14 +481,6 @@ def _joined(parts: Sequence[Any]) -> Any:
     if len(parts) == 1:
         return parts[0]
     return pd.concat(parts) if isinstance(parts[0], pd.DataFrame) else np.concatenate(parts)
-
-
-def _hash(values: NDArray[Any] | None) -> str | None:
-    """Return the sha256 of a mask, of row numbers or of texts."""
-    if values is None:
-        return None
-    content = "\0".join(values).encode() if values.dtype.kind in "UO" else np.ascontiguousarray(values).tobytes()
-    return hashlib.sha256(content).hexdigest()
 
 
 def _count(mask: Mask | None) -> int | None:

@@ -233,8 +233,8 @@ def _has_no_parameters(item: pytest.Item) -> bool:
 
 def _mark(item: pytest.Item, config: pytest.Config) -> None:
     """Say which model and dataset the claim is about, and whether it is known to fail for them."""
-    parameters = _parameters(item)
-    if "cells" not in parameters or not item.module.task.headline:  # type: ignore[attr-defined]
+    parameters, task = _parameters(item), getattr(item.module, "task", None)  # type: ignore[attr-defined]
+    if "cells" not in parameters or task is None or not task.headline:
         return
     model, dataset = parameters.get("model"), config.stash[RUN].datasets[parameters["cells"]].name
     item.user_properties.append((CLAIM_PROPERTY, [model, dataset]))

@@ -58,6 +58,14 @@ def key_of(**parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
+def hash_of(values: NDArray[Any] | None) -> str | None:
+    """Return the sha256 of a mask, of row numbers or of texts."""
+    if values is None:
+        return None
+    content = "\0".join(values).encode() if values.dtype.kind in "UO" else np.ascontiguousarray(values).tobytes()
+    return hashlib.sha256(content).hexdigest()
+
+
 class Store:
     """A folder of arrays; processes on one machine may share it.
 

@@ -3,6 +3,8 @@
 ``python -P tests/mutants.py [FILE ...]`` reads ``[tool.mutmut]`` of pyproject.toml; ``--help`` names the options.
 mutmut makes the changes. Unlike `mutmut run`, decorated functions are changed too, which is what metrics are, and the
 tests are imported once: every change is tried in a forked process, by those tests only that reach the changed function.
+Needs Linux. What is not noticed is printed, and the exit status is 1 where that is more than a tenth; SURVIVORS.md in
+tests/metrics says why the rest cannot be noticed.
 """
 
 from __future__ import annotations
@@ -40,6 +42,7 @@ from statsmodels.stats.proportion import proportion_confint
 MEMORY_TO_SPARE = 3 * 2**30
 TESTS_TAKE = 2.0
 """CPU seconds of unchanged tests that one change is tried with."""
+LEAST_SHARE = 0.9
 NEEDED = ("scfm_eval", "fixtures", "tests", "conftest.py", "pyproject.toml")
 NOTICED = ("killed", "timeout")
 UNNOTICED = ("survived", "not reached")
@@ -201,8 +204,8 @@ def mutated(file: str, *, sample: int | None, seed: int) -> tuple[int, list[Muta
     return len(possible), [Mutant(get_mutant_name(path, name), file, change(name)) for name in made.mutant_names]
 
 
-def table(outcome: dict[Mutant, str], *, possible: dict[str, int]) -> str:
-    """Return the outcomes by file as Markdown; all files together are weighted by their possible mutants."""
+def table(outcome: dict[Mutant, str], *, possible: dict[str, int]) -> tuple[str, float]:
+    """Return the outcomes by file as Markdown, and the share noticed of all; files weigh by what is possible."""
     rows = defaultdict(Counter)
     for mutant, found in outcome.items():
         rows[mutant.file][found] += 1
@@ -222,7 +225,7 @@ def table(outcome: dict[Mutant, str], *, possible: dict[str, int]) -> str:
         lines.append(_row(file, possible[file], counts, share, low, high))
     away = 1.96 * math.sqrt(variance)
     lines.append(_row("all", whole, total, together, together - away, together + away))
-    return "\n".join(lines)
+    return "\n".join(lines), together
 
 
 def _row(file: str, possible: int, counts: Counter[str], share: float, low: float, high: float) -> str:
@@ -261,11 +264,12 @@ def main() -> int:
         code = pytest.main(["-q", "-s", "-p", "no:cacheprovider", *chosen], plugins=[trial])
     if len(trial.outcome) < len(trial.mutants):
         return int(code) or 1
-    print(f"\n{table(trial.outcome, possible={file: n for file, (n, _) in made.items()})}")
+    rows, share = table(trial.outcome, possible={file: n for file, (n, _) in made.items()})
+    print(f"\n{rows}")
     if written:
         found = [asdict(mutant) | {"outcome": outcome} for mutant, outcome in trial.outcome.items()]
         written.write_text(json.dumps(found, indent=1))
-    return 0
+    return int(share < LEAST_SHARE)
 
 
 if __name__ == "__main__":

@@ -210,6 +210,19 @@ def test_a_sum_of_zeros_is_zero():
     zeros = {name: measured(0 * VALUES) for name in "ab"}
     total = combine(zeros, weights={"a": 0.5, "b": 0.5}, source="toy", how={})
     assert (total.value, total.per_seed, total.low, total.high) == (0.0, [0.0], 0.0, 0.0)
+    without = measured(0 * VALUES, weights=np.empty((0, 6)))
+    assert combine({"a": without}, weights={"a": 1.0}, source="toy", how={}).value == 0
+
+
+def test_a_sum_of_one_member_is_that_member():
+    one = measured(VALUES, VALUES / 2)
+    total = combine({"a": one, "b": measured(1 - VALUES)}, weights={"a": 1.0}, source="toy", how={})
+    assert (total.value, total.per_seed) == (pytest.approx(one.value), pytest.approx(one.per_seed))
+    assert (total.low, total.high, total.n_units) == (pytest.approx(one.low), pytest.approx(one.high), 6)
+    unknown = one.model_copy(update={"n_units": None})
+    assert combine({"a": unknown}, weights={"a": 1.0}, source="toy", how={}).n_units is None
+    fewer = {"a": one, "b": unknown, "c": one.model_copy(update={"n_units": 4})}
+    assert combine(fewer, weights=dict.fromkeys("abc", 1 / 3), source="toy", how={}).n_units == 4
 
 
 def test_infinite_and_nan_are_null_and_null_says_why():

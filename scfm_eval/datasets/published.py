@@ -11,6 +11,7 @@ import pandas as pd
 import scipy.sparse as sp
 from anndata import AnnData, concat
 
+from scfm_eval.datasets.archives import take_out
 from scfm_eval.datasets.counts import as_csr
 from scfm_eval.datasets.dataset import read_h5ad
 from scfm_eval.datasets.r_files import r_matrix, r_object
@@ -50,9 +51,10 @@ def first_in_zip(paths: Sequence[Path]) -> AnnData:
     unpacked = paths[0].with_suffix("")
     if not unpacked.is_file():
         with zipfile.ZipFile(paths[0]) as archive:
-            member = next(name for name in archive.namelist() if name.endswith(".h5ad"))
-            partial = Path(archive.extract(member, paths[0].with_suffix(".part")))
-        partial.replace(unpacked)
+            member = next(Path(name).name for name in archive.namelist() if name.endswith(".h5ad"))
+        partial = paths[0].with_suffix(".part")
+        take_out(paths[0], [member], folder=partial)
+        (partial / member).replace(unpacked)
     return read_h5ad(unpacked)
 
 

@@ -32,7 +32,8 @@ class Embedder(Protocol):
 
         ``cells`` is never changed, and a cell's row never depends on which other cells are in the call. That rows are
         in their order is looked at by asking for some of them again, unless they come as a table with ``obs_names`` as
-        its index, or the class states ``matches_by_id = True`` because it found them by name.
+        its index, or the class states ``matches_by_id = True`` because it found them by name. Where memory runs out it
+        is called with fewer cells, unless the instance has ``batch_decides`` true.
         """
         ...
 

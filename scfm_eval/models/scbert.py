@@ -127,6 +127,7 @@ class ScBERT(PublishedWeights, FineTunes):
         self.batch_size = chosen_batch_size(batch_size, usual=1 if device == "cpu" else 8)
         # decides what a cell gives where the whole batch is stabilised, so that it stays when memory runs out
         self._n_together = self.batch_size
+        self.batch_decides = stabiliser == "batch"
         self.pooling, self.bin_num, self.unread = pooling, bin_num, unread
         files = self.sources(self.locate(weights, offline=offline))
         with phase("load"):

@@ -150,6 +150,7 @@ class UCE(PublishedWeights, FineTunes, AttendsToGenes):
         self.batch_size = chosen_batch_size(batch_size, usual=usual)
         # decides what a cell gives where padding is attended to, so that it stays when memory runs out
         self._n_together = self.batch_size
+        self.batch_decides = padding == "attended"
         self.sampling, self.seed, self.padding = sampling, seed, padding
         self.filtering, self.normalise = filtering, normalise
         folder = self.locate(weights, offline=offline)

@@ -216,7 +216,7 @@ def cost_of_division(shares):
     return np.abs(shares - np.array([[0.8], [0.1], [0.1]])).sum() + (shares == 0).sum()
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", range(12))
 def test_the_division_of_the_donors_is_the_best_there_is(seed):
     rng = np.random.default_rng(seed)
     donors = np.repeat(list("uvwxyz"), rng.integers(3, 40, size=6))
@@ -288,3 +288,19 @@ def test_labels_and_donors_may_be_numbers():
         named = parts(labels.astype(str), donors=None if by is None else by.astype(str), seed=4)
         assert found.test.sum() == named.test.sum()
         assert found.unit == named.unit
+
+
+def test_the_seed_decides_of_the_cells_of_one_donor_too():
+    labels, _ = several()
+    split = folds(labels, donors=np.repeat("d", len(labels)), n_folds=4, seed=7)
+    np.testing.assert_array_equal(split.fold, folds(labels, n_folds=4, seed=7).fold)
+
+
+def test_labels_of_a_small_donor_only_are_said_to_be_lacking_in_training():
+    donors = np.repeat(["u", "v", "w"], [160, 20, 22])
+    labels = np.array([*"AB" * 80, *"AB" * 10, *"AB" * 10, "D", "E"])
+    made = parts(labels, donors=donors, seed=0)
+    assert set(donors[made.train]) == {"u"}
+    where = "validation" if "w" in donors[made.validation] else "test"
+    lacking = [name for name in ("training", "validation", "test") if name != where]
+    assert made.notes == tuple(f"no cell of D, E is in the {name} part" for name in lacking)

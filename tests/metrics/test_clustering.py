@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.cluster import KMeans
 from sklearn.metrics import (
     adjusted_mutual_info_score,
     adjusted_rand_score,
@@ -130,3 +131,10 @@ def test_unit_length_keeps_zeros_and_refuses_nan():
     np.testing.assert_allclose(unit_length([[3.0, 4.0], [0.0, 0.0]]), [[0.6, 0.8], [0.0, 0.0]])
     with pytest.raises(InvalidInputError, match="1 of 2 cells with NaN"):
         unit_length([[3.0, 4.0], [np.nan, 0.0]])
+
+
+def test_clusters_are_the_best_of_ten_starts_of_scikit_learn():
+    X = np.random.default_rng(0).normal(size=(120, 4))
+    for seed in range(4):
+        expected = KMeans(9, n_init=10, random_state=seed).fit_predict(X)
+        np.testing.assert_array_equal(kmeans_clusters(X, n_clusters=9, seed=seed), expected)

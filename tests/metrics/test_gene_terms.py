@@ -32,7 +32,7 @@ def test_hand_worked():
     assert chance_auprc(members=members, fold=fold) == pytest.approx((1 + 1 / 2) / 2)
 
 
-@pytest.mark.parametrize(("n_positive", "n"), [(1, 1), (1, 4), (2, 5), (3, 6)])
+@pytest.mark.parametrize(("n_positive", "n"), [(1, 1), (2, 2), (1, 4), (2, 5), (3, 6)])
 def test_chance_is_the_mean_over_all_orders(n_positive, n):
     truth = np.arange(n) < n_positive
     every = [average_precision_score(truth, order) for order in permutations(range(n))]

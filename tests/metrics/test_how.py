@@ -371,6 +371,10 @@ def test_how_of_spread_counts_groups_and_genes():
     assert plain(found.how) == by_cells(unit="perturbation", n_genes=4, n_groups=2)
 
 
+def test_networks_are_resampled_by_regulator():
+    assert gene_networks.edge_auprc.statistic(PAIRS).n_cells == 2
+
+
 def test_packages_have_their_versions():
     how = made_with("scipy", k=3)
     assert how == {"packages": {name: version(name) for name in ("scfm-eval", "numpy", "scipy")}, "k": 3}

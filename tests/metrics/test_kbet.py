@@ -140,3 +140,34 @@ def test_pieces_of_three_neighbourhoods_are_tested_if_they_hold_three_quarters(s
     each = statistic.of_weights(np.eye(n))
     expected = np.zeros(n) if tested is None else np.where(np.arange(n) < tested, 1.0, np.nan)
     np.testing.assert_array_equal(each, expected)
+
+
+def tried_with(graph, batch, monkeypatch):
+    """kBET of one label whose cells make up the graph, and the numbers of neighbours that it asked for."""
+    asked, search = [], module.nearest_neighbors
+
+    def recorded(space, *, k):
+        asked.append(k)
+        return search(space, k=k)
+
+    monkeypatch.setattr(module, "fuzzy_connectivities", lambda _: graph)
+    monkeypatch.setattr(module, "nearest_neighbors", recorded)
+    n = len(batch)
+    neighbors = Neighbors(np.tile(np.arange(50) % n, (n, 1)), np.zeros((n, 50)))
+    return kbet.statistic(neighbors, labels=np.repeat("B", n), batch=batch), asked
+
+
+@pytest.mark.parametrize(("n", "k"), [(10, 10), (79, 10), (88, 11), (560, 70), (600, 70)])
+def test_a_quarter_of_the_cells_of_a_batch_are_looked_at_ten_to_seventy(n, k, monkeypatch):
+    graph, batch = rings(n)
+    _, asked = tried_with(graph, batch, monkeypatch)
+    assert asked == [k + 1]
+
+
+def test_nine_cells_are_not_tested_and_one_batch_in_a_piece_neither(monkeypatch):
+    graph, batch = rings(9)
+    with pytest.raises(UndefinedMetricError, match="no label has 10 cells"):
+        tried_with(graph, batch, monkeypatch)
+    graph, _ = rings(30, 10)
+    with pytest.raises(UndefinedMetricError, match="no label has 10 cells"):
+        tried_with(graph, np.repeat([0, 1], [30, 10]), monkeypatch)

@@ -135,3 +135,14 @@ def test_keys_of_other_cells_are_refused_by_name(metric, key, name, mixture):
     with pytest.raises(InvalidInputError) as refused:
         metric(nearest_neighbors(mixture.X, k=90), **{key: ["a", "b"]})
     assert (refused.value.asked, refused.value.found) == (f"{name} of 240 cells", "shape (2,)")
+
+
+def test_lisi_is_one_over_the_squared_shares_at_a_third_of_the_neighbours():
+    X, codes = np.random.default_rng(0).normal(size=(11, 3)), np.array([0, 1, 2, 0, 1, 2, 2, 0, 0, 1, 2])
+    neighbors = nearest_neighbors(X, k=11)
+    weights = perplexity_kernel(neighbors.distances[:, 1:], perplexity=3)
+    shares = [
+        [row[codes[near[1:]] == code].sum() for code in range(3)]
+        for row, near in zip(weights, neighbors.indices, strict=True)
+    ]
+    np.testing.assert_allclose(lisi(neighbors, codes=codes), 1 / np.square(shares).sum(axis=1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -49,7 +50,9 @@ def test_a_difference_of_exactly_the_tolerance_is_none():
 
 
 def test_orders_without_any_value_have_no_mean():
-    null = permutation_null(1.0, [math.nan, math.nan], higher_is_better=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        null = permutation_null(1.0, [math.nan, math.nan], higher_is_better=True)
     assert math.isnan(null["mean"])
     assert math.isnan(null["sd"])
     assert null["p_value"] == 1

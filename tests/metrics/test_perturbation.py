@@ -409,3 +409,37 @@ def test_a_missing_answer_that_does_not_move_is_no_fault_but_scores_nothing():
     assert found.of_weights(np.eye(6))[2] == 0
     with pytest.raises(UndefinedMetricError, match=r"1 conditions \(g2\)"):
         pearson_delta(replace(made, predicted=still))
+
+
+def test_what_changes_in_genes_that_are_not_scored_is_no_change():
+    made = responses()
+    scored = np.ones((6, 12), dtype=bool)
+    scored[:, 0] = False
+    elsewhere = np.where(np.arange(12) == 0, 5.0, 0.0)
+    with pytest.raises(UndefinedMetricError, match="the truth is the control"):
+        pearson_delta(replace(made, truth=made.control + elsewhere, scored=scored))
+    with pytest.raises(UndefinedMetricError, match="the prediction is the control"):
+        pearson_delta(replace(made, predicted=made.control - elsewhere, scored=scored))
+    kept = {name: getattr(made, name)[:, 1:] for name in ("truth", "predicted", "control", "centroid", "scored")}
+    without, restricted = replace(made, **kept), replace(made, scored=scored)
+    for metric in (pearson_delta, pearson_delta_centroid, mae, mse, l2_top1000, effect_size_error):
+        assert metric(restricted) == pytest.approx(metric(without)), metric.name
+
+
+def test_of_genes_equally_expressed_the_first_are_taken():
+    truth = np.random.default_rng(1).normal(size=(2, 1005))
+    flat = np.ones((2, 1005))
+    made = responses(2, 1005, truth=truth, predicted=np.zeros((2, 1005)), control=flat)
+    expected = np.sqrt((truth[:, :1000] ** 2).sum(axis=1))
+    np.testing.assert_allclose(l2_top1000.statistic(made).of_weights(np.eye(2)), expected)
+
+
+def test_neighbours_are_nearest_by_the_sum_of_absolute_differences():
+    # of (0, 0), (3, 0) is nearer by the sum, (2, 2) by the squares
+    truth, still = np.array([[3.0, 0], [2, 2], [9, 9]]), np.zeros((3, 2))
+    made = responses(3, 2, truth=truth, predicted=np.array([[0.0, 0], [0, 0], [2, 2]]), control=still)
+    np.testing.assert_array_equal(
+        distinct_neighbors.statistic(made).of_weights(np.array([[1.0, 1, 0], [1, 1, 1]])), [1 / 2, 2 / 3]
+    )
+    np.testing.assert_allclose(pds_l1.statistic(made).of_weights(np.eye(3)), [1, 1 - 1 / 3, 1 - 2 / 3])
+    np.testing.assert_allclose(centroid_accuracy.statistic(made).of_weights(np.eye(3)), [0.5, 1, 0])

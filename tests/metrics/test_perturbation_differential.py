@@ -125,6 +125,8 @@ def test_one_gene_is_a_list():
 def test_ranks_are_of_absolute_strength_among_significant_genes_first():
     found = Differential(np.array([[1.0, -5, 9, 5, 0]]), np.array([[True, True, False, True, True]]))
     np.testing.assert_array_equal(found.ranks(), [[2, 0, 4, 1, 3]])
+    equal = Differential(np.ones((2, 500)), np.ones((2, 500), dtype=bool))
+    np.testing.assert_array_equal(equal.ranks(), np.tile(np.arange(500), (2, 1)))
 
 
 def test_rank_sum_by_hand():
@@ -132,6 +134,8 @@ def test_rank_sum_by_hand():
     z, p = rank_sum(np.array([[1.0], [3.0]]), np.array([[2.0], [4.0], [5.0]]))
     assert z[0] == pytest.approx(-(2 - 0.5) / np.sqrt(2 * 3 * 6 / 12))
     assert p[0] == pytest.approx(mannwhitneyu([1, 3], [2, 4, 5], method="asymptotic").pvalue)
+    near, _ = rank_sum(np.array([[1.0], [4.0]]), np.array([[2.0], [3.0], [5.0]]))
+    assert near[0] == pytest.approx(-(1 - 0.5) / np.sqrt(3))
     half = rank_sum(np.array([[1.0], [4.0]]), np.array([[2.0], [3.0]]))
     assert (half[0][0], half[1][0]) == (0, 1)
 

@@ -150,3 +150,17 @@ def test_genes_far_from_zero_keep_their_digits():
     given_ = true + RNG.normal(size=(40, 4))
     far = np.array([0.0, 1e7, -1e7, 3e7])
     assert gene_r2(true + far, given_ + far) == pytest.approx(gene_r2(true, given_), abs=1e-5)
+
+
+def test_a_gene_that_is_constant_in_a_resample_leaves_its_median():
+    true = RNG.normal(size=(10, 4))
+    true[1:, 3], true[2:, 2] = 2.0, 1.0
+    given_ = true + RNG.normal(size=(10, 4))
+    weights = np.array(
+        [[1] * 10, [0, 2, 1, 3, 1, 1, 0, 1, 1, 1], [0, 0, 1, 2, 1, 1, 1, 1, 2, 3], [0] * 4 + [5] + [0] * 5]
+    )
+    found = gene_r2.statistic(true, given_).of_weights(weights.astype(float))
+    for row, genes, value in zip(weights, (4, 3, 2, 0), found, strict=True):
+        cells = np.repeat(np.arange(10), row)
+        each = [r2_score(true[cells, gene], given_[cells, gene]) for gene in range(genes)]
+        assert value == pytest.approx(np.median(each) if each else np.nan, nan_ok=True)

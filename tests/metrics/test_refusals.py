@@ -82,6 +82,10 @@ REFUSED = {
     "nmi table": (lambda: clustering.nmi(FEW, labels=[["a"], ["b"]]), cells("labels", 2, "(2, 1)")),
     "kbet labels": (lambda: kbet.kbet(neighbors(), labels=FEW, batch=BATCH), cells("labels")),
     "kbet batch": (lambda: kbet.kbet(neighbors(), labels=LABELS, batch=FEW), cells("batch")),
+    "isolated table": (
+        lambda: silhouettes.isolated_labels(X[:2], labels=[["a"], ["b"]], batch=FEW),
+        cells("labels", 2, "(2, 1)"),
+    ),
     "isolated batch": (lambda: silhouettes.isolated_labels(X, labels=LABELS, batch=FEW), cells("batch")),
     "silhouettes": (lambda: silhouettes.silhouettes(X, labels=FEW), cells("labels")),
     "pcr batch": (lambda: variance.pcr_batch(X, batch=FEW), cells("batch")),
@@ -202,8 +206,8 @@ REFUSED = {
         ("a score, a truth and a fold for each gene and term", "2 scores that are not finite"),
     ),
     "terms of one kind": (
-        lambda: gene_terms.term_auroc(TABLE, members=TABLE > 3, fold=[[0, 0], [0, 1], [1, 0], [1, 1]]),
-        ("a score, a truth and a fold for each gene and term", "2 folds with genes of one kind only"),
+        lambda: gene_terms.term_auroc(TABLE, members=TABLE > 3, fold=[[0, 0], [0, 1], [1, 0], [1, 0]]),
+        ("a score, a truth and a fold for each gene and term", "3 folds with genes of one kind only"),
     ),
     "terms unknown": (
         lambda: ontology.Lineages.of(["CL:1", "CL:2", "CL:3", "CL:4", *TERMS], MINI),

@@ -160,6 +160,8 @@ def test_units_are_told_by_how_they_are_drawn():
     assert sorted(unit_sizes(weights).tolist()) == [1, 2, 3, 4]
     assert n_drawn(weights.astype(float)) == 4
     assert n_drawn(np.ones((5, 7))) == 1
+    many = bootstrap_weights(units=np.arange(3000), strata=np.zeros(3000), n_resamples=60, seed=0)
+    assert n_drawn(many) == 3000
 
 
 def test_draws_follow_numpy_stratum_by_stratum():

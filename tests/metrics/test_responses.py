@@ -26,7 +26,7 @@ def made(n=5, n_genes=3, **known):
         centroid=centroid,
         scored=np.ones((n, n_genes), dtype=bool),
         groups=GROUPS[:n],
-        answered=np.arange(n) % 2 == 0,
+        answered=np.array([True, False, False, True, True])[:n],
     )
     return replace(whole, **known)
 

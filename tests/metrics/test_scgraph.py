@@ -199,3 +199,41 @@ def test_the_whole_ontology_keeps_256_dimensions_and_puts_siblings_near():
     found = walk_distances(packaged(), ["CL:0000624", "CL:0000625", "CL:0000540"])
     assert found[cd4, cd8] < found[cd4, neuron]
     np.testing.assert_allclose(found, found.T)
+
+
+def test_types_of_ten_cells_and_batches_of_a_hundred_count_and_all_is_said():
+    rng = np.random.default_rng(0)
+    labels = np.array([*"a" * 30, *"b" * 30, *"c" * 30, *"d" * 10, *"a" * 7, *"e" * 3])
+    batch = np.repeat(["b1", "b2"], [100, 10])
+    X, own = rng.normal(size=(2, 110, 3))
+    found = batch_distances(X, own_space=own, labels=labels, batch=batch, trim=0.0)
+    assert found.types == ("a", "b", "c", "d")
+    assert found.how == {"trim": 0.0, "n_batches": 1, "batches_too_small": ["b2"], "types_too_small": ["e"]}
+    whole, within = (
+        np.array([space[(labels == name) & where].mean(axis=0) for name in "abcd"])
+        for space, where in ((X, np.full(110, True)), (own, batch == "b1"))
+    )
+    np.testing.assert_allclose(found.embedding, np.linalg.norm(whole[:, None] - whole[None], axis=2))
+    near = np.linalg.norm(within[:, None] - within[None], axis=2)
+    np.testing.assert_allclose(found.reference, near / near.max(axis=0))
+    assert -1 <= scgraph(found) <= 1
+    assert batch_distances(X, own_space=own, labels=labels, batch=batch).how["trim"] == 0.05
+
+
+def test_distances_of_an_ontology_say_which_and_how_trimmed():
+    labels, X = np.array([*INPUT["labels"], *["CL:0000000"] * 3]), np.concatenate([INPUT["X"], INPUT["X"][:3]])
+    found = ontology_distances(X, terms=labels, ontology=MINI)
+    assert found.how == {"trim": 0.2, "types_too_small": ["CL:0000000", "CL:0000451"], "ontology": MINI.release}
+
+
+def test_a_type_without_a_value_leaves_the_mean():
+    made = random_distances(6, np.random.default_rng(0))
+    reference = made.reference.copy()
+    reference[2, :] = reference[:, 2] = np.nan
+    statistic = scgraph.statistic(replace(made, reference=reference))
+    assert statistic.how["types_without_value"] == ["2"]
+    others = [0, 1, 3, 4, 5]
+    small = TypeDistances(tuple("01345"), *(part[np.ix_(others, others)] for part in (made.embedding, made.reference)))
+    assert statistic.value() == pytest.approx(scgraph(small))
+    np.testing.assert_allclose(statistic.of_weights(np.eye(6))[others], scgraph.statistic(small).of_weights(np.eye(5)))
+    assert np.isnan(statistic.of_weights(np.eye(6))[2])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -211,9 +212,16 @@ UNDEFINED = {
 @pytest.mark.parametrize("name", list(UNDEFINED))
 def test_what_has_no_value_says_why(name):
     call, message = UNDEFINED[name]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        undefined = raised(call, message)
+    assert isinstance(undefined, InapplicableMetricError) == (name == "no term")
+
+
+def raised(call, message):
     with pytest.raises(UndefinedMetricError, match=f"^{re.escape(message)}$") as undefined:
         call()
-    assert isinstance(undefined.value, InapplicableMetricError) == (name == "no term")
+    return undefined.value
 
 
 def test_more_than_five_conditions_are_counted_and_five_named():
