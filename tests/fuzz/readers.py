@@ -218,7 +218,9 @@ def _of(module: str, name: str, **settings: Any) -> Callable[[Path], Any]:
     def read(path: Path) -> Any:
         import importlib
 
-        return getattr(importlib.import_module(f"scfm_eval.{module}"), name)(path, **settings)
+        found = getattr(importlib.import_module(f"scfm_eval.{module}"), name)
+        # some keep what they read under its path, which stands for many contents here
+        return getattr(found, "__wrapped__", found)(path, **settings)
 
     return read
 
