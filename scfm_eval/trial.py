@@ -15,7 +15,7 @@ from scfm_eval.errors import InvalidInputError
 
 Kind = Literal["pickle", "torch", "hdf5", "parquet"]
 
-SECONDS = 10.0
+SECONDS = 6.0
 """Seconds of a processor that a file of no size may take; larger ones have more."""
 
 _CHILD = Path(__file__).with_name("trial_child.py")

@@ -104,7 +104,7 @@ def read_declaration(file: Path) -> Declaration:
     _check_kinds(file, said, python)
     where = {name: Path(os.path.abspath(file.parent / Path(python[name]).expanduser())) for name in ("path", "script")}
     for name, place in where.items():
-        if not place.is_file():
+        if not os.path.isfile(place):  # never raises, however long the name is
             raise _refuse(
                 file,
                 f"{name} = {python[name]!r}, and there is no file {place}",

@@ -48,6 +48,7 @@ def test_an_edit_of_declaration_script_neighbour_or_packages_is_seen(tmp_path):
         ('["embed"]', "[]", "no list of some of embed"),
         ('["embed"]', '"embed"', "no list of some of embed"),
         ("mine.py", "gone.py", "'gone.py', and there is no file .*gone.py"),
+        ("mine.py", "mine.py" + "{" * 300, "and there is no file"),
         (sys.executable, "gone/python", "'gone/python', and there is no file .*gone/python"),
         (sys.executable, "mine.toml", "does not answer as a Python"),
         (sys.executable, "/bin/ls", "does not answer as a Python"),
