@@ -14,7 +14,7 @@ from scipy.spatial.distance import cdist
 from scfm_eval import guards, timing
 from scfm_eval.models.card import card
 
-N_AGAIN = 8
+N_AGAIN = 32
 """Cells that a model is asked for again."""
 _OF_THE_CALL = {"rows_follow_the_cells", "a_cell_does_not_depend_on_its_neighbours"}  # exceptions on a card
 _STRANGERS = 2  # of these, from which on it is no accident
@@ -63,10 +63,19 @@ def own_rows(
         # the seconds of a model are those of its answer alone
         with timing.recording():
             again = [np.asarray(part) for part in ask(cells[rows].copy())]
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         said = f"{type(error).__name__}: {error}"
         remedy = f"let {name} answer for a few cells, or look at the order of its rows"
-        guards.tell("order", asked=asked, found=f"no answer for {len(rows)} of them alone: {said[:200]}", remedy=remedy)
+        guards.tell(
+            "order",
+            asked=asked,
+            found=f"their order was not looked at: no answer for {len(rows)} of them alone: {said[:150]}",
+            remedy=remedy,
+        )
+        return
+    if any(after.shape != (len(rows), before.shape[1]) for before, after in zip(parts, again, strict=True)):
+        found = f"their order was not looked at: an answer of another shape for {len(rows)} of them alone"
+        guards.tell("order", asked=asked, found=found, remedy="look at the order of its rows")
         return
     for before, after in zip(parts, again, strict=True):
         strange = _strangers(before, after, rows=rows)
@@ -105,7 +114,9 @@ def _needs_no_asking(of: type, given: Any, parts: Sequence[NDArray[np.float32]])
 def _chosen(n_cells: int) -> NDArray[np.intp]:
     """Return the places of some cells, the first and last two among them, last first."""
     ends = [0, 1, n_cells - 2, n_cells - 1]
-    drawn = np.random.default_rng(0).permutation(n_cells)[: N_AGAIN - len(ends)]
+    # of few cells at most half: what turns all of them round would turn all of them back
+    n_drawn = max(min(N_AGAIN, n_cells // 2), 2 * len(ends)) - len(ends)
+    drawn = np.random.default_rng(0).permutation(n_cells)[:n_drawn]
     return np.unique([*ends, *drawn])[::-1].astype(np.intp)
 
 
@@ -119,8 +130,6 @@ def _spread_out(n: int, *, most: int) -> NDArray[np.intp]:
 
 def _strangers(before: NDArray[np.float32], after: NDArray[Any], *, rows: NDArray[np.intp]) -> list[tuple[int, int]]:
     """Return the cells whose new row is clearly nearer to the row of another cell, with that cell."""
-    if after.shape != (len(rows), before.shape[1]):
-        return []
     chunks = (before[start : start + _ROWS_AT_ONCE] for start in range(0, len(before), _ROWS_AT_ONCE))
     distance = np.concatenate([cdist(after.astype(float), chunk.astype(float)) for chunk in chunks], axis=1)
     own = distance[np.arange(len(rows)), rows]

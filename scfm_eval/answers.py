@@ -377,6 +377,8 @@ class StoredAnswers:
         key = key_of(capability=capability, arguments=arguments, device=device, **made_of)
         stored: Stored = self.store.get(key, lambda: self._make(make, seed=seed, learns=learns))
         self.arrays.setdefault(capability + (OF_A_PART if arguments.get("train") else ""), key)
+        for one in stored.facts.get("found", []):
+            guards.tell(one["guard"], **{part: one[part] for part in ("asked", "found", "remedy")})
         if stored.facts not in self.facts:
             self.facts.append(stored.facts)
             self.from_store.append(stored.was_there)
@@ -389,8 +391,9 @@ class StoredAnswers:
                 model = self.resident.load(self.model, name=self.card.name, fresh=learns, **own)
             try:
                 with blamed_on(self.card.name, asked="an answer"), told_of_memory(self.resident.batch_size) as divided:
-                    arrays, facts = make(model)
-                    about = _about(model) | {"notes": divided(model)}
+                    with guards.listening() as found:
+                        arrays, facts = make(model)
+                    about = _about(model) | {"notes": divided(model), "found": [asdict(one) for one in found]}
                 self._check_unchanged(self.view, self._fingerprint, elsewhere=getattr(model, "changed_cells", False))
             except FailedModelError:
                 # what failed once may be in any state

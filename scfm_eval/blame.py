@@ -34,7 +34,7 @@ def blamed_on(name: str, *, asked: str) -> Iterator[None]:
         yield
     except InvalidInputError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         _log.debug("%s of %s", asked, name, exc_info=True)
         raise FailedModelError(
             asked=f"{asked} of {name}",

@@ -64,12 +64,12 @@ GUARDS = {
         Guard("gene_ids", "gene ids of another kind than declared, or one id for several genes", "refused"),
         Guard("gene_coverage", "a model that can read less than a tenth of the counts", "refused"),
         Guard("organism", "cells of an organism that the model does not read", "refused"),
-        Guard("order", "rows that belong to other cells: embeddings, labels, splits or stored arrays", "refused"),
+        Guard("order", "rows of other cells: embeddings, splits, stored arrays", "refused; told if not to be seen"),
         Guard("tensors", "a tensor of the checkpoint that is missing, left over or of another shape", "refused"),
         Guard("pretrained", "a classification head, or another vocabulary, in a 'pretrained' checkpoint", "refused"),
         Guard("collapsed", "an embedding that is constant, or nearly so", "refused if constant, else told"),
         Guard("row_number", "an embedding in which a column only counts the rows", "told"),
-        Guard("test_cells", "a fit that saw the cells that it is scored on", "refused"),
+        Guard("test_cells", "a fit that saw the cells that it is scored on", "refused; told where a task allows it"),
         Guard("donors", "cells of one donor on both sides of a split", "refused if split by donor, else told"),
         Guard("duplicates", "copies or near copies of cells on both sides of a split", "refused above 1 %, else told"),
         Guard("label_origin", "labels that were derived from the expression that is scored", "told"),
@@ -88,7 +88,7 @@ GUARDS = {
             "undefined",
             "an average with a member that has no value",
             "undefined, with the reason",
-            always="a mean of the other members would be another score",
+            always="a mean of the other scores would be another score",
         ),
     )
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -78,9 +79,13 @@ def _options(run: Run) -> dict[str, Any]:
 
 
 def _datasets(run: Run) -> dict[str, Any]:
-    # those that run by themselves are made by the source of the package
-    named = run.datasets if run.config.getoption("--dataset") else []
-    return {f"dataset {dataset.name}": run.cells(index).sha256 for index, dataset in enumerate(named)}
+    # those that run by themselves are made by the source of the package, unless a file of the user wins over it
+    named, folder = run.config.getoption("--dataset"), os.environ.get("SCFM_EVAL_DATA")
+    return {
+        f"dataset {dataset.name}": [run.cells(index).sha256, dataset.labels_from, dataset.organism, dataset.gene_ids]
+        for index, dataset in enumerate(run.datasets)
+        if named or (folder and Path(folder, f"{dataset.name}.h5ad").is_file())
+    }
 
 
 def _models(run: Run, ids: Sequence[str]) -> dict[str, Any]:

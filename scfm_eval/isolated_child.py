@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import pickle
 import sys
 from collections.abc import Callable
@@ -46,7 +47,7 @@ class Said:
 
 def serve(handle: int) -> None:
     """Answer requests that come through the socket ``handle`` until it is closed."""
-    host = _Host()
+    host, own = _Host(), os.getpid()
     with Connection(handle) as connection:
         while True:
             try:
@@ -56,7 +57,11 @@ def serve(handle: int) -> None:
             except Exception as error:
                 _say(connection, Said(error=_travelling(error)))
             else:
-                _say(connection, host.answer(what, parts))
+                said = host.answer(what, parts)
+                if os.getpid() != own:
+                    # a process that the model split off must not answer in its place
+                    os._exit(0)
+                _say(connection, said)
 
 
 class _Host:

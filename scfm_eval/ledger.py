@@ -76,6 +76,9 @@ class Ledger:
                 found="another run that is writing it",
                 remedy="wait for its end, or give each run a report of its own: --report PATH",
             ) from error
+        except (OSError, NotImplementedError):
+            # a file system without locks, or a lock of somebody else: no run ends for want of its ledger
+            return
         self._lock = lock
 
     def unlock(self) -> None:

@@ -102,7 +102,7 @@ class Store:
             return found
         try:
             lock = _locked(self._place(key))
-        except OSError as error:
+        except (OSError, NotImplementedError) as error:
             return self._hold(key, *self._made(key, make), why=error)
         with lock:
             return self.find(key) or self._keep(key, *self._made(key, make))
@@ -128,10 +128,10 @@ class Store:
             return self._hold(key, arrays, facts, why=why)
         return Stored(*written, was_there=False)
 
-    def _hold(self, key: str, arrays: list[NDArray[Any]], facts: dict[str, Any], *, why: OSError) -> Stored:
+    def _hold(self, key: str, arrays: list[NDArray[Any]], facts: dict[str, Any], *, why: Exception) -> Stored:
         """Hold what cannot be written in memory, and say so."""
         # numpy says how much was written, and not why that was not all
-        reason = why.strerror or f"the disk took a part only: {why}"
+        reason = getattr(why, "strerror", None) or f"the disk took a part only: {why}"
         if not self._unkept:
             warnings.warn(
                 f"nothing can be kept in {self.folder} ({reason}): the run goes on in memory, and the next one makes "

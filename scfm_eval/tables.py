@@ -53,8 +53,10 @@ def render(report: Report, *, width: int, task: str | None = None) -> str:
     unanswered = "".join(
         f"NO ANSWER, neither a win nor a loss: {one_line(f'{one.text} ({one.where})')}\n" for one in silent
     )
+    stopped = "INTERRUPTED: what is missing was not run; the same command with --resume goes on\n"
     return (
-        unanswered
+        (stopped if report.interrupted else "")
+        + unanswered
         + out.getvalue()
         + _LEGEND
         + "".join(f"{one_line(_undefined(result))}\n" for result in shown if _lacks_headline(result))

@@ -22,6 +22,7 @@ _BITS = 4096
 _SAMPLED = 48  # chunks of a dataset that are unpacked
 _CHUNK = 2**26
 _BLOCK = 250  # texts that are read at once
+_ZIPPED = b"PK\x03\x04"
 _MAGIC = 0x1950A86A20F9469CFC6C
 _STORAGES = {
     "DoubleStorage": 8, "FloatStorage": 4, "HalfStorage": 2, "BFloat16Storage": 2, "LongStorage": 8, "IntStorage": 4,
@@ -139,7 +140,12 @@ def _try_pickle(path: str) -> None:
 
 
 def _try_torch(path: str) -> None:
-    if zipfile.is_zipfile(path):
+    with open(path, "rb") as stream:
+        begins_zipped = stream.read(len(_ZIPPED)) == _ZIPPED
+    if begins_zipped != zipfile.is_zipfile(path):
+        # torch goes by the beginning, whatever stands at the end
+        raise _UnfitError("two formats in one file")
+    if begins_zipped:
         return _try_zipped(path)
     size = os.path.getsize(path)
     with open(path, "rb") as stream:
@@ -289,12 +295,18 @@ def _require_little(n_bytes: int, size: int) -> None:
 
 def _limit(n_bytes: int, seconds: int) -> None:
     """Take no more memory and time of the processor than that, where the system knows such limits."""
-    with contextlib.suppress(ImportError, ValueError, OSError):
+    with contextlib.suppress(ImportError):
         import resource
 
-        resource.setrlimit(resource.RLIMIT_AS, (n_bytes, n_bytes))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
+        wanted = {
+            resource.RLIMIT_AS: (n_bytes, n_bytes),
+            resource.RLIMIT_CORE: (0, 0),
+            resource.RLIMIT_CPU: (seconds, seconds + 1),
+        }
+        for which, limits in wanted.items():
+            # one that the system has set lower already stays
+            with contextlib.suppress(ValueError, OSError):
+                resource.setrlimit(which, limits)
 
 
 _READERS: dict[str, Callable[[str], None]] = {

@@ -58,3 +58,9 @@ def test_rows_of_details_are_named_by_their_names_and_words_stand_left():
     shown = render(report(made), width=200, task="toy")
     assert "│ GO:1 │ short  │     0.500 │" in shown
     assert "│ layer 1 │" in shown
+
+
+def test_a_run_that_was_stopped_says_so_first_and_how_to_go_on():
+    whole = report()
+    assert "INTERRUPTED" not in render(whole, width=80)
+    assert render(whole.model_copy(update={"interrupted": True}), width=80).startswith("INTERRUPTED: ")

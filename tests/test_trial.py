@@ -123,6 +123,16 @@ class TestTorch:
         with pytest.raises(InvalidInputError, match=said):
             checkpoint.read_tensors(path)
 
+    def test_a_file_of_two_formats_is_refused(self, tmp_path, members):
+        """What torch reads is decided by the beginning, what a zip is by the end."""
+        torch.save({"w": torch.ones(3)}, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+        both = tmp_path / "both.pt"
+        both.write_bytes((tmp_path / "old.pt").read_bytes() + (tmp_path / "good.pt").read_bytes())
+        assert zipfile.is_zipfile(both)
+        assert members
+        with pytest.raises(InvalidInputError, match="two formats"):
+            checkpoint.read_tensors(both)
+
     def test_compressed_members_are_refused(self, tmp_path, members):
         self._refused(tmp_path / "a.pt", members, said="torch does not write", how=zipfile.ZIP_DEFLATED)
 

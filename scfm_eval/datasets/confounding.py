@@ -58,7 +58,9 @@ def require_labels_in_several_batches(cells: AnnData, *, dataset: str) -> None:
 def tell_confounded(cells: AnnData, *, dataset: str) -> None:
     """Tell (guard ``confounded``) of batches that much of the labels, or of the perturbations, goes with."""
     if {"label", "batch"} <= set(cells.obs):
-        alone, associated = labels_in_one_batch(cells), cramers_v(cells)
+        # in one batch all labels are alike, and nothing is confounded
+        alone = labels_in_one_batch(cells) if cells.obs["batch"].nunique() > 1 else 0.0
+        associated = cramers_v(cells)
         if alone >= _ALONE or associated >= _ASSOCIATED:
             guards.tell(
                 "confounded",

@@ -16,6 +16,7 @@ _SAMPLE, _FEWEST_CELLS = 1000, 30
 _LOG_CEILING = 30.0
 _CONSTANT = 1e-2
 _GENES_OF_A_CELL, _ZEROS_OF_A_CELL, _WITHOUT_ONES = 50, 0.2, 0.05
+_REPEATED = 0.05
 _HIGHEST, _FEWEST_GENES = 20, 20
 _UNDERDISPERSED, _OVERDISPERSED = 0.6, 1.5
 _LOW_CEILING, _FLAT = 15.0, 40.0
@@ -90,9 +91,19 @@ def _without_ones(rows: sp.csr_matrix) -> str:
         return ""
     ones = np.asarray((rows == 1).sum(axis=1)).ravel()[enough]
     share = float((ones == 0).mean())
-    if share <= _WITHOUT_ONES:
+    # what was multiplied has many genes at its smallest value; reads of full-length protocols have not
+    if share <= _WITHOUT_ONES or np.median(_at_smallest(rows[enough][ones == 0])) < _REPEATED:
         return ""
     return f"integers, but {share:.0%} of the cells have no gene with a 1: it looks normalised or log, then rounded"
+
+
+def _at_smallest(rows: sp.csr_matrix) -> NDArray[np.float64]:
+    """Return the share of the genes seen in a cell that have its smallest value ``(n_cells,)``."""
+    starts = rows.indptr[:-1]
+    n_seen = np.diff(rows.indptr)
+    smallest = np.minimum.reduceat(rows.data, starts)
+    at_smallest = (rows.data == np.repeat(smallest, n_seen)).astype(float)
+    return np.asarray(np.add.reduceat(at_smallest, starts) / n_seen)
 
 
 def _smooth(rows: sp.csr_matrix) -> str:

@@ -17,6 +17,7 @@ from scfm_eval.atomic import replacing
 from scfm_eval.cells import Cells
 from scfm_eval.datasets.dataset import Dataset
 from scfm_eval.errors import InvalidInputError
+from scfm_eval.guards import GUARDS
 from scfm_eval.report import Report
 from scfm_eval.results import Result
 from scfm_eval.store import Store
@@ -48,7 +49,8 @@ def annotated(report: Report, dataset: Dataset, *, store: Store) -> tuple[AnnDat
         If the report has nothing of this dataset, or its cells are not those that were measured.
     """
     results = [result for result in report.results if result.dataset.name == dataset.name]
-    with guards.without(report.guards_off):
+    # as in the run; what this version does not know, it has not got to switch off
+    with guards.without(name for name in report.guards_off if name in GUARDS and not GUARDS[name].always):
         cells = Cells(dataset, dataset.load())
     _refuse_others(results, cells, known=datasets_of(report))
     made = cells.adata.copy()

@@ -84,7 +84,7 @@ def embedded(
         whole.obsm[key] = np.array(answers.embed(seed=seed)[rows])
     made = _what_made_it(answers, readable, seed=seed) | {
         "guards_off": json.dumps(guards.switched_off()),
-        "found": json.dumps([str(finding) for finding in found]),
+        "found": json.dumps([str(finding) for finding in (*cells.findings, *found)]),
     }
     whole.uns["scfm_eval"] = {**whole.uns.get("scfm_eval", {}), key: made}
     return whole, key

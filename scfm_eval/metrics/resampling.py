@@ -160,7 +160,9 @@ def interval(
         if np.isfinite(low) and np.isfinite(high):
             if n_units is None or n_units < _ENOUGH:
                 return low, high
-            return _stretched(replicates, low, high, n_units=n_units, tail=tail)
+            low, high = _stretched(replicates, low, high, n_units=n_units, tail=tail)
+            if np.isfinite(low) and np.isfinite(high):
+                return low, high
     raise UndefinedMetricError(f"{int(unknown.sum())} of {len(replicates)} resamples have no value")
 
 

@@ -111,3 +111,7 @@ def test_sound_datasets_are_neither_refused_nor_told_of(sound):
     if {"label", "batch"} <= set(sound.adata.obs):
         require_labels_in_several_batches(sound.adata, dataset=sound.dataset.name)
     assert told(sound.adata) == []
+
+
+def test_one_batch_alone_confounds_nothing():
+    assert told(keyed(label="aabb", batch="xxxx")) == []

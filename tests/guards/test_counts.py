@@ -166,3 +166,13 @@ def test_other_ways_of_the_same_file_to_counts_are_named():
     with pytest.raises(guards.GuardError, match="choose with counts=layers/umi"):
         dataset.load()
     assert replace(dataset, counts="layers/umi").load().n_obs == 90
+
+
+@pytest.mark.parametrize("amplified", [(8.0, 1.5), (5.0, 1.0), (3.0, 1.0)])
+def test_reads_of_amplified_molecules_pass(amplified):
+    """Full-length protocols count reads: hardly a gene has one, but none is a multiple of the others either."""
+    rng = np.random.default_rng(0)
+    molecules = rng.poisson(rng.gamma(0.3, 2, (60, 3000)))
+    reads = np.floor(molecules * rng.lognormal(*amplified, molecules.shape))
+    assert what_else_than_counts(sp.csr_matrix(reads)) == ""
+    assert "rounded" in what_else_than_counts(sp.csr_matrix(molecules * 7.0))

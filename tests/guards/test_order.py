@@ -179,7 +179,7 @@ def test_noise_is_no_order(embed, tmp_path):
 
 def test_a_model_that_cannot_answer_for_a_few_cells_is_told_of(tmp_path):
     def embed(cells):
-        if cells.n_obs < 20:
+        if cells.n_obs < 40:
             raise RuntimeError("too few cells")
         return right(cells)
 

@@ -16,6 +16,7 @@ import pytest
 
 from scfm_eval.answers import StoredAnswers
 from scfm_eval.baselines.pca import PCA
+from scfm_eval.blame import blamed_on
 from scfm_eval.cells import Cells, model_view
 from scfm_eval.datasets.dataset import Dataset
 from scfm_eval.device import Resident, in_process
@@ -335,3 +336,8 @@ def test_a_whole_run_has_every_other_result(tmp_path):
     assert "longer than 20 s" in failures["hangs"]
     outcomes = {verdict.outcome for verdict in read_report(tmp_path / "out.json").verdicts if verdict.model != "good"}
     assert outcomes <= {"error", "skipped"}
+
+
+def test_an_exit_in_this_process_is_a_reason_too():
+    with pytest.raises(FailedModelError, match="SystemExit: 3"), blamed_on("mine", asked="an answer"):
+        raise SystemExit(3)
